@@ -66,6 +66,10 @@ class Company:
         self.vectors.append(vector or passage_vector(text_to_embed or content))
         self.counts.append(Counter(stems(text_to_embed or content)))
 
+    def repaired(self, text: str) -> Repaired:
+        """Return a text with its words repaired by the company's own words."""
+        return repair(text, self._vocabulary(None))
+
     def search(
         self, question: str, vector: Sequence[float] | None = None, without: str | None = None
     ) -> Found:

@@ -31,11 +31,20 @@ from neurant.knowledge.extract import extract
 from neurant.knowledge.passage import asks_something, best_window, read_question, weights
 from neurant.knowledge.rank import Candidate, Found, Ranked, fuse
 from neurant.knowledge.reader import Ended, limits_for, run_child
-from neurant.knowledge.repair import repair
+from neurant.knowledge.repair import Repaired, repair
+from neurant.knowledge.search import Prepared
 from neurant.knowledge.spelling import Vocabulary, vocabulary_of, words_of
 from neurant.knowledge.words import is_english, stems
+from neurant.replies.consult import understood
+from neurant.replies.decide import Decision, Situation, decide
+from neurant.replies.intent import small_talk, wants_person
+from neurant.replies.lookup import better
+from neurant.replies.queries import Reply
+from neurant.replies.requests import Said
+from neurant.replies.service import respond
 from neurant.runtime.serve import serve
 from neurant.team.routes import router
+from neurant.understanding.turn import read_turn
 
 _ROOT = Path(__file__).resolve().parents[1]
 DEMO_DOCUMENTS = _ROOT / "neurant" / "demo" / "documents"
@@ -50,24 +59,32 @@ __all__ = [
     "MODEL",
     "Call",
     "Candidate",
+    "Decision",
     "Doing",
     "Ended",
     "Found",
     "Hub",
     "InboundMessage",
     "Ingestor",
+    "Prepared",
     "Ranked",
     "Rates",
+    "Repaired",
+    "Reply",
     "RunningServer",
+    "Said",
+    "Situation",
     "Turns",
     "Urls",
     "VisitorLimits",
     "Vocabulary",
     "asks_something",
     "best_window",
+    "better",
     "choose",
     "chunk",
     "connection_urls",
+    "decide",
     "embed",
     "extract",
     "fuse",
@@ -81,14 +98,19 @@ __all__ = [
     "place_of",
     "read_question",
     "read_secrets",
+    "read_turn",
     "repair",
+    "respond",
     "router",
     "run_child",
     "serve",
     "set_login_passwords",
+    "small_talk",
     "start_supervised",
     "stems",
+    "understood",
     "vocabulary_of",
+    "wants_person",
     "weights",
     "words_of",
 ]

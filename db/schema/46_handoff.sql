@@ -26,7 +26,8 @@ create table public.hitl_sessions (
     or status in ('resolved', 'abandoned')),
   check ((status in ('resolved', 'abandoned')) = (ended_at is not null)),
   constraint hitl_sessions_reason_check
-    check (reason in ('user_request', 'keywords', 'no_answer', 'manual', 'limit_reached'))
+    check (reason in ('user_request', 'keywords', 'no_answer', 'manual', 'limit_reached',
+      'request', 'complaint', 'emergency'))
 );
 comment on column public.hitl_sessions.escalated_at is
   'When the people in charge were notified that nobody had taken the conversation within the bot''s auto_escalate_after_minutes.';

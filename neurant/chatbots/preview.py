@@ -6,28 +6,30 @@ import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from psycopg.types.json import Jsonb
 
-from neurant.chatbots.schemas import ChatbotOut, PreviewOut, PreviewSource, PromptMessage
-from neurant.conversations.explanation import Explanation, ExplanationOut, explanation_out
+from neurant.chatbots.schemas import (
+    ChatbotOut,
+    PreviewIn,
+    PreviewOut,
+    PreviewSource,
+    PromptMessage,
+)
+from neurant.conversations.explanation import ExplanationOut, explanation_out
 from neurant.conversations.system_lines import in_words
 from neurant.core.db.pool import Connection, Pool, fetch_one
-from neurant.core.db.tenancy import ApiKey, Staff, tenant
-from neurant.knowledge.answer import Verdict, judge
-from neurant.knowledge.rank import Found
-from neurant.knowledge.search import prepared, search_within
-from neurant.knowledge.spelling import Vocabulary
-from neurant.knowledge.vocabulary import bot_vocabulary
-from neurant.language_models.client import Message
+from neurant.core.db.tenancy import ApiKey, Staff
 from neurant.language_models.service import LanguageModels, count
-from neurant.replies.decide import Decision, Situation, decide, without_answer
-from neurant.replies.explain import explained, explained_search
-from neurant.replies.generate import Said, find_writer
+from neurant.replies.consult import Consulted, consult
+from neurant.replies.decide import Decision, Situation, decide
+from neurant.replies.explain import explained
+from neurant.replies.generate import ModelResult, Writer
 from neurant.replies.intent import language_of
 from neurant.replies.remember import established
-from neurant.replies.service import answer_of, answered, say
+from neurant.replies.requests import Said
+from neurant.replies.service import Reply, as_reply, respond, with_model
 from neurant.texts import Language, text
 
 _AROUND = """
@@ -51,28 +53,17 @@ class _Around:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A message to a bot, and the decision that needs no search in documents."""
+    """A message to a bot, and the decision about it as far as it need not be read."""
 
     bot: ChatbotOut
-    message: str
     around: _Around
     now: Situation
     decision: Decision
-    vocabulary: Vocabulary
     started: float
 
-    @property
-    def is_searched(self) -> bool:
-        """True if the answer is searched in documents, for which the message is embedded."""
-        return self.decision.action == "retrieve"
 
-
-async def begin_preview(
-    connection: Connection, bot: ChatbotOut, message: str, last_bot_text: str | None
-) -> Trial:
-    """Return the decision of ``bot`` (saved or not) on ``message``, as far as no search
-    is needed.
-    """
+async def begin_preview(connection: Connection, bot: ChatbotOut, asked: PreviewIn) -> Trial:
+    """Return the decision of ``bot`` (saved or not) on a message, as far as it need not be read."""
     started = time.monotonic()
     around = await fetch_one(
         connection,
@@ -81,78 +72,65 @@ async def begin_preview(
         {"hours": Jsonb(bot.working_hours), "timezone": bot.timezone},
     )
     assert around is not None  # noqa: S101 - the caller's own company
-    now = _situation(bot, around, message, last_bot_text)
-    vocabulary = await bot_vocabulary(connection, bot.id)
-    return Trial(bot, message, around, now, decide(now), vocabulary, started)
+    now = _situation(bot, around, asked)
+    return Trial(bot, around, now, decide(now), started)
 
 
-@dataclass(frozen=True, slots=True)
-class Searched:
-    """The passages for the message of a trial, and the answer of the company's language model."""
-
-    ranked: Found
-    verdict: Verdict
-    said: Said | None
-
-
-async def search_preview(
+async def read_preview(
     pool: Pool, models: LanguageModels | None, principal: Staff | ApiKey, trial: Trial
-) -> Searched | None:
-    """Search the documents and ask the model; None for a trial that needs neither.
+) -> Consulted | None:
+    """Read the message, search for it and ask the model; None for a trial that needs none of it.
 
-    The caller holds no connection: the message is embedded in a thread, and the model is another
-    server.
+    The caller holds no connection.
     """
-    if not trial.is_searched:
+    if trial.decision.action != "retrieve":
         return None
-    question = await prepared(principal.company_id, trial.message, trial.vocabulary)
-    async with tenant(pool, principal) as connection:
-        ranked = await search_within(connection, trial.bot.id, question)
-        writer = await find_writer(connection, models, trial.bot.id) if models else None
-    verdict, said = judge(trial.message, ranked), None
-    if writer is not None:
-        tried = replace(
+
+    def adjusted(writer: Writer) -> Writer:
+        return replace(
             writer,
             system_prompt=trial.bot.system_prompt,
             max_messages=trial.bot.max_context_messages,
         )
-        before = trial.now.last_bot_text
-        earlier = [Message("assistant", before)] if before else []
-        said = await say(tried, trial.now, earlier, trial.message, ranked, verdict)
-    return Searched(ranked, verdict, said)
+
+    bot, now, decision = trial.bot.id, trial.now, trial.decision
+    return await consult(
+        pool, principal, models, bot, now, decision, of_customer=False, adjusted=adjusted
+    )
 
 
 async def finish_preview(
-    connection: Connection, trial: Trial, searched: Searched | None, language: Language
+    connection: Connection, trial: Trial, read: Consulted | None, language: Language
 ) -> PreviewOut:
     """Return the preview, with the explanation in the reader's ``language``.
 
-    ``searched``: what was found if the trial is searched.
+    ``read``: the message as it was read, if it had to be.
     """
-    now, message, decision = trial.now, trial.message, trial.decision
-    sources: list[dict[str, Any]] = []
-    explanation, said = explained(decision), None
-    if searched is not None:
-        ranked, verdict, said = searched.ranked, searched.verdict, searched.said
-        found = answer_of(said, verdict)
-        if found is None:
-            decision = without_answer(now, message)
-        else:
-            reply = answered(found, ranked, 0)
-            decision, sources = Decision("answer", content=reply.content), list(reply.sources)
-        explanation = explained_search(decision, message, ranked, verdict)
-    if said is not None:
-        await count(connection, said.use)
     elapsed = int((time.monotonic() - trial.started) * 1000)
-    told = explanation_out(explanation, partial(_in_language, language))
-    return _preview_out(now, trial.around, decision, told, sources, elapsed, said)
+    result = read.result if read else None
+    if read is None:
+        reply = as_reply(trial.decision)
+    elif read.findings:
+        reply = respond(trial.now, read.decision, read.turn, read.findings, elapsed)
+        reply = with_model(reply, result)
+    else:
+        reply = as_reply(read.decision)
+    if result is not None:
+        await count(connection, result.use)
+    said = explanation_out(
+        reply.explanation or explained(trial.decision), partial(_in_language, language)
+    )
+    return _preview_out(trial.now, trial.around, reply, said, elapsed, result)
 
 
-def _situation(
-    bot: ChatbotOut, around: _Around, message: str, last_bot_text: str | None
-) -> Situation:
-    traits = bot.personality_traits
+def _situation(bot: ChatbotOut, around: _Around, asked: PreviewIn) -> Situation:
+    traits, message = bot.personality_traits, asked.message
     language: Language = "en" if (traits.get("language") or language_of(message)) == "en" else "es"
+    before = [Said(one.sender == "bot", one.text) for one in asked.earlier]
+    if asked.last_bot_text is not None:
+        before.append(Said(True, asked.last_bot_text))
+    thread = before[-bot.max_context_messages :]
+    last_bot_text = next((one.text for one in reversed(thread) if one.by_bot), None)
     return Situation(
         company_name=around.company_name,
         bot_name=bot.name,
@@ -173,52 +151,46 @@ def _situation(
         style=traits.get("style"),
         timezone=bot.timezone,
         context=established(message, (), {}),
+        thread=thread,
     )
-
-
-def _decided_by(explanation: Explanation) -> str:
-    """Return the rule that decided: the answer of documents, their silence, or the kind of turn."""
-    if explanation.threshold is None:
-        return explanation.turn
-    return "documents" if explanation.reason == "documents" else "no_answer"
 
 
 def _preview_out(
     now: Situation,
     around: _Around,
-    decision: Decision,
+    reply: Reply,
     explanation: ExplanationOut,
-    sources: list[dict[str, Any]],
     elapsed: int,
-    said: Said | None,
+    result: ModelResult | None,
 ) -> PreviewOut:
     actions: dict[str, Literal["answer", "escalate", "notice"]] = {
         "answer": "answer",
         "escalate": "escalate",
     }
-    line, decided_by = None, _decided_by(explanation)
-    if decision.action == "escalate":
+    line = None
+    if reply.action == "escalate":
         line = text("system.hitl_queued", now.language)
         if around.opens_there is not None:
             back = in_words(around.opens_there, partial(_in_language, now.language))
             line = text("system.hitl_closed", now.language, when=back)
-    elif decision.action == "notice":
-        line = text(f"system.{decision.content}", now.language)
+    elif reply.action == "notice":
+        line = text(f"system.{reply.content}", now.language)
     return PreviewOut(
-        action=actions.get(decision.action, "notice"),
-        decided_by=decided_by,
-        text=None if decision.action == "notice" else decision.content,
-        keyword=decision.detail if decided_by == "keywords" else None,
+        action=actions.get(reply.action, "notice"),
+        decided_by=reply.by,
+        text=None if reply.action == "notice" else reply.content,
+        keyword=reply.detail if reply.by == "keywords" else None,
         system_line=line,
         sources=[
-            PreviewSource(document=s["document"], page=s["page"], quote=s["quote"]) for s in sources
+            PreviewSource(document=s["document"], page=s["page"], quote=s["quote"])
+            for s in reply.sources
         ],
         confidence=explanation.confidence,
         is_open=around.is_open,
         opens_at=around.opens_at,
-        prompt=_prompt(said),
-        model=said.model if said else None,
-        model_failure=said.failure if said else None,
+        prompt=_prompt(result),
+        model=result.model if result else None,
+        model_failure=result.failure if result else None,
         processing_ms=elapsed,
         explanation=explanation,
     )
@@ -228,7 +200,7 @@ def _in_language(language: Language, name: str, /, **params: object) -> str:
     return text(name, language, **params)
 
 
-def _prompt(said: Said | None) -> list[PromptMessage] | None:
-    if said is None or not said.messages:
+def _prompt(result: ModelResult | None) -> list[PromptMessage] | None:
+    if result is None or not result.messages:
         return None
-    return [PromptMessage(role=one.role, content=one.content) for one in said.messages]
+    return [PromptMessage(role=one.role, content=one.content) for one in result.messages]

@@ -12,7 +12,7 @@ from neurant.api.etag import check_match, tagged
 from neurant.api.listing import Page
 from neurant.api.route import api_router
 from neurant.chatbots import queries, service, template_queries
-from neurant.chatbots.preview import search_preview
+from neurant.chatbots.preview import read_preview
 from neurant.chatbots.schemas import (
     ChatbotIn,
     ChatbotOut,
@@ -108,7 +108,7 @@ async def preview_chatbot(call: Reading, chatbot_id: UUID, asked: PreviewIn) -> 
     state, principal = services_of(call.request), call.caller.principal
     trial = await service.begin_trial(call.connection, chatbot_id, asked)
     async with call.without_connection():
-        searched = await search_preview(state.pool, state.get(LanguageModels), principal, trial)
+        searched = await read_preview(state.pool, state.get(LanguageModels), principal, trial)
     language = reader_language(call.request)
     return await service.answer_trial(call.connection, trial, searched, language)
 

@@ -356,6 +356,15 @@ class SupervisorOut(BaseModel):
     assigned_at: datetime = Field(description="When the supervisor was put in charge")
 
 
+class PreviewEarlier(BaseModel):
+    """A message before the one that is tried."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sender: Literal["customer", "bot"] = Field(description="Who wrote it: customer or bot")
+    text: Annotated[Text, Field(min_length=1, max_length=5000)] = Field(description="Its text")
+
+
 class PreviewIn(BaseModel):
     """A message of a customer, and settings to try that are not saved."""
 
@@ -367,6 +376,11 @@ class PreviewIn(BaseModel):
     last_bot_text: Annotated[Text, Field(max_length=5000)] | None = Field(
         default=None,
         description="Previous text of the bot, to which the message may refer; null: none",
+    )
+    earlier: list[PreviewEarlier] = Field(
+        default_factory=list,
+        max_length=50,
+        description="Messages before it, oldest first, to which it may refer",
     )
     settings: ChatbotPatch = Field(
         default_factory=ChatbotPatch, description="Settings of the bot to try, which are not saved"
@@ -397,7 +411,9 @@ class PreviewOut(BaseModel):
         description="answer: the bot answers; escalate: it hands over; notice: it shows a notice"
     )
     decided_by: str = Field(
-        description="inactive, empty, user_request, keywords, small_talk, documents or no_answer"
+        description="inactive, empty, user_request, keywords, small_talk, identity, insult, "
+        "off_topic, location, contact, request, complaint, emergency, advice, documents "
+        "or no_answer"
     )
     text: str | None = Field(description="Text of the answer; null: the action is a notice")
     keyword: str | None = Field(description="Keyword that handed over; null: none did")

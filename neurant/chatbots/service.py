@@ -9,10 +9,11 @@ from uuid import UUID
 import psycopg
 
 from neurant.chatbots import people_queries, queries
-from neurant.chatbots.preview import Searched, Trial, begin_preview, finish_preview
+from neurant.chatbots.preview import Trial, begin_preview, finish_preview
 from neurant.chatbots.schemas import ChatbotIn, ChatbotOut, ChatbotPatch, PreviewIn, PreviewOut
 from neurant.core.db.pool import Connection
 from neurant.core.errors import BadInputError, ConflictError, NotFoundError
+from neurant.replies.consult import Consulted
 from neurant.texts import Language
 
 _NAME_KEY = "chatbots_name_key"
@@ -102,17 +103,15 @@ async def begin_trial(connection: Connection, chatbot_id: UUID, asked: PreviewIn
     tried = _given(asked.settings)
     if "personality_traits" in tried:
         tried["personality_traits"] = bot.personality_traits | tried["personality_traits"]
-    return await begin_preview(
-        connection, bot.model_copy(update=tried), asked.message, asked.last_bot_text
-    )
+    return await begin_preview(connection, bot.model_copy(update=tried), asked)
 
 
 async def answer_trial(
-    connection: Connection, trial: Trial, searched: Searched | None, language: Language
+    connection: Connection, trial: Trial, read: Consulted | None, language: Language
 ) -> PreviewOut:
     """Return the preview in the reader's ``language``; record that the company has tested a bot."""
     await connection.execute("select private.pass_onboarding('tested')")
-    return await finish_preview(connection, trial, searched, language)
+    return await finish_preview(connection, trial, read, language)
 
 
 async def assign_operator(connection: Connection, chatbot_id: UUID, user_id: UUID) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from uuid import UUID
 
 from neurant.chatbots import service
-from neurant.chatbots.preview import finish_preview, search_preview
+from neurant.chatbots.preview import finish_preview, read_preview
 from neurant.chatbots.schemas import PreviewIn
 from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import Staff, tenant
@@ -83,7 +83,7 @@ def _about(topic: str, language: Language) -> str:
 async def _is_answered(pool: Pool, staff: Staff, chatbot_id: UUID, question: str) -> bool:
     async with tenant(pool, staff) as connection:
         trial = await service.begin_trial(connection, chatbot_id, PreviewIn(message=question))
-    searched = await search_preview(pool, None, staff, trial)  # no tokens are spent on this
+    searched = await read_preview(pool, None, staff, trial)  # no tokens are spent on this
     async with tenant(pool, staff) as connection:
         told = await finish_preview(connection, trial, searched, "es")
     return told.action == "answer" and bool(told.sources)

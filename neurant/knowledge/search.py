@@ -12,7 +12,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from neurant.core.db.pool import Connection, Pool, fetch_all, must_hold_nothing, too_many_wait
-from neurant.core.db.tenancy import Staff, Worker, tenant
+from neurant.core.db.tenancy import ApiKey, Staff, Worker, tenant
 from neurant.core.fair import FairGate, QueueFullError, Usage, each_loop, step_back
 from neurant.knowledge import embed, spelling
 from neurant.knowledge.embed import MAX_QUERY_CHARS, MODEL, embed_query
@@ -91,15 +91,14 @@ class Prepared:
     vector: list[float]
 
 
-async def search(pool: Pool, principal: Staff | Worker, chatbot_id: UUID, question: str) -> Found:
-    """Return the passages nearest to the question that the bot may use, best first."""
-    vocabulary = NO_WORDS
-    if not is_plain(question):  # most questions need no look at the documents' words
-        async with tenant(pool, principal) as connection:
-            vocabulary = await bot_vocabulary(connection, chatbot_id)
-    asked = await prepared(principal.company_id, question, vocabulary, of_customer=True)
+async def vocabulary_for(
+    pool: Pool, principal: Staff | ApiKey | Worker, chatbot_id: UUID, question: str
+) -> Vocabulary:
+    """Return the words of the bot's documents, if the question has words that need repair."""
+    if is_plain(question):  # most questions need no look at the documents' words
+        return NO_WORDS
     async with tenant(pool, principal) as connection:
-        return await search_within(connection, chatbot_id, asked)
+        return await bot_vocabulary(connection, chatbot_id)
 
 
 async def prepared(

@@ -21,36 +21,32 @@ from neurant.knowledge.answer import THRESHOLD, Verdict, display_name
 from neurant.knowledge.rank import Ranked
 from neurant.replies.decide import Decision
 
-_TURNS = {
-    "courtesy": "small_talk",
-    "user_request": "user_request",
-    "no_people": "user_request",
-    "keywords": "keywords",
-    "inactive": "inactive",
-    "empty": "empty",
-}
 _DECISIONS: Mapping[str, Literal["answer", "escalate"]] = {
     "answer": "answer",
     "escalate": "escalate",
 }
 
 
-def explained(decision: Decision, turn: str | None = None) -> Explanation:
-    """Return the explanation of a decision for which nothing was searched.
-
-    ``turn`` is the kind of turn, where more is known about it than the decision says.
-    """
-    because = decision.because or decision.reason or "courtesy"
+def explained(decision: Decision) -> Explanation:
+    """Return the explanation of a decision for which nothing was searched."""
     return Explanation(
-        turn=turn or _TURNS.get(because, "question"),
+        turn="question" if decision.by in ("failed", "no_answer", "documents") else decision.by,
         decision=_DECISIONS.get(decision.action, "notice"),
-        reason=because,
-        keyword=decision.detail if because == "keywords" else None,
+        reason=_reason(decision),
+        keyword=decision.detail if decision.by == "keywords" else None,
     )
 
 
+def _reason(decision: Decision) -> str:
+    if decision.by == "small_talk":
+        return "courtesy"
+    if decision.by == "user_request" and decision.action != "escalate":
+        return "no_people"
+    return decision.by
+
+
 def explained_search(
-    decision: Decision,
+    action: str,
     question: str,
     ranked: Sequence[Ranked],
     verdict: Verdict,
@@ -58,7 +54,7 @@ def explained_search(
     threshold: float = THRESHOLD,
     turn: str = "question",
 ) -> Explanation:
-    """Return the explanation of a decision that followed a search in the documents."""
+    """Return the explanation of a reply (its ``action``) that followed a search."""
     if verdict.answer is not None:
         reason = "documents"
     else:
@@ -66,7 +62,7 @@ def explained_search(
     quoted = {one.chunk_id for one in verdict.answer.sources} if verdict.answer else set()
     return Explanation(
         turn=turn,
-        decision=_DECISIONS.get(decision.action, "notice"),
+        decision=_DECISIONS.get(action, "notice"),
         reason=reason,
         question=question[:MAX_QUESTION_CHARS],
         repaired=[

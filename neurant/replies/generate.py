@@ -83,7 +83,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ModelResult:
     """The result of asking a model.
 
     ``answer`` is None if the model gave no usable answer: ``is_declined`` if it found none in the
@@ -141,7 +141,7 @@ async def write(
     question: str,
     ranked: Sequence[Ranked],
     confidence: float | None,
-) -> Said | None:
+) -> ModelResult | None:
     """Ask the model for an answer; None where there is no passage to answer from.
 
     ``history``: the messages before the question, oldest first; ``confidence``: that of the
@@ -160,22 +160,24 @@ async def write(
         use = failed_use(model, prompt.messages, error)
         return _fallen_back(model, use, prompt.messages, error.name)
     if DECLINES.fullmatch(completion.text):
-        return Said(name, use, prompt.messages, is_declined=True)
+        return ModelResult(name, use, prompt.messages, is_declined=True)
     read = read_answer(completion.text, prompt, voice)
     if not isinstance(read, Answer):
         return _fallen_back(model, use, prompt.messages, read)
     answer = replace(read, confidence=confidence if confidence is not None else read.confidence)
-    return Said(name, use, prompt.messages, answer)
+    return ModelResult(name, use, prompt.messages, answer)
 
 
-def _fallen_back(model: Model, use: Use, messages: tuple[Message, ...], failure: str) -> Said:
+def _fallen_back(
+    model: Model, use: Use, messages: tuple[Message, ...], failure: str
+) -> ModelResult:
     log.warning(
         "language_model_fell_back",
         company=str(model.company_id),
         model=model.endpoint.model,
         failure=failure,
     )
-    return Said(model.endpoint.model, replace(use, fallbacks=1), messages, failure=failure)
+    return ModelResult(model.endpoint.model, replace(use, fallbacks=1), messages, failure=failure)
 
 
 def make_prompt(

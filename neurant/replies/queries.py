@@ -26,7 +26,7 @@ select c.id, c.chatbot_id, c.fence, c.is_hitl_active, c.last_seq, b.name as bot_
   b.personality_traits ->> 'language' as language, b.personality_traits ->> 'persona' as persona,
   b.personality_traits ->> 'tone' as tone, b.personality_traits ->> 'address' as address,
   b.personality_traits ->> 'style' as style, b.timezone, c.context_data,
-  k.name as company_name
+  coalesce(b.max_context_messages, 10) as max_context_messages, k.name as company_name
 from public.conversations c
 join public.chatbots b on b.company_id = c.company_id and b.id = c.chatbot_id
 join public.companies k on k.id = c.company_id
@@ -105,6 +105,7 @@ class ConversationRow:
     style: str | None
     timezone: str | None
     context_data: dict[str, Any] | None
+    max_context_messages: int
     company_name: str
 
 
@@ -132,7 +133,7 @@ class Reply:
 
     ``model``: what wrote the text; ``tokens``: what language models used for it, also for a text
     that was dropped. ``context`` holds the facts that the turn established, by name; None removes a
-    fact.
+    fact. ``by`` names what decided the reply, for a preview.
     """
 
     action: str
@@ -146,6 +147,7 @@ class Reply:
     tokens: int | None = None
     explanation: Explanation | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
+    by: str = "documents"
 
 
 @dataclass(frozen=True, slots=True)

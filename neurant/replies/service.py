@@ -1,9 +1,8 @@
 """Making a due reply, from the lease to the fenced write.
 
 There are three short transactions: read, search, write. A language model is asked between the last
-two, while no connection is held. If the situation changed in between (an
-operator took over, the end user wrote more, the lease ended), the last one detects it and writes
-nothing.
+two, while no connection is held. If the situation changed in between (an operator took over, the
+end user wrote more, the lease ended), the last one detects it and writes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import dropwhile
+from typing import Any, Literal
 from uuid import UUID
 
 from neurant.core.clock import utc_now
@@ -21,34 +20,45 @@ from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import Worker, tenant
 from neurant.core.logs import get_logger
 from neurant.core.realtime import Hub
-from neurant.knowledge.answer import Answer, Verdict, display_name, judge
+from neurant.knowledge.answer import Answer, display_name
 from neurant.knowledge.rank import Ranked
-from neurant.knowledge.search import search
-from neurant.language_models.client import Message
 from neurant.language_models.model import Use
 from neurant.language_models.service import LanguageModels, count
 from neurant.replies import queries
-from neurant.replies.decide import Decision, Situation, decide, without_answer
+from neurant.replies.consult import CAREFUL, consult
+from neurant.replies.decide import (
+    Decision,
+    Situation,
+    begin_request,
+    decide,
+    with_care,
+    without_answer,
+)
 from neurant.replies.explain import explained, explained_search
-from neurant.replies.generate import Said, Voice, Writer, find_writer, write
+from neurant.replies.generate import ModelResult
 from neurant.replies.intent import language_of
+from neurant.replies.lookup import Finding, joined
 from neurant.replies.queries import (
     Claim,
     ConversationRow,
     KnowledgeQuery,
     MessageRow,
-    Reply,
     claim_replies,
     next_due,
 )
-from neurant.replies.remember import completed, established
+from neurant.replies.queries import Reply as Reply  # the preview returns it as well
+from neurant.replies.remember import established
+from neurant.replies.requests import Said, open_request
 from neurant.texts import Language
+from neurant.understanding.kinds import REQUESTS
+from neurant.understanding.turn import Turn
 
 GENERATOR = "extractive"
 _MAX_ATTEMPTS = 5
 _LEASE = timedelta(seconds=20)
 _LISTEN = timedelta(seconds=1.5)
 _MAX_RETRY_SECONDS = 60.0
+_SURE = 0.9  # of a wish for advice, to call a person although the documents answer
 
 log = get_logger(__name__)
 
@@ -72,9 +82,29 @@ def unanswered(messages: Sequence[MessageRow]) -> tuple[str | None, str | None, 
     return question, notice, last_bot
 
 
+def thread_before(messages: Sequence[MessageRow], limit: int) -> list[Said]:
+    """Return the texts before the open question, oldest first: at most ``limit`` messages.
+
+    ``messages`` come newest first. What an operator wrote belongs to the company's side.
+    """
+    said = [one for one in messages if one.sender_type != "system" and _has_words(one)]
+    start = next((at for at, one in enumerate(said) if one.sender_type != "end_user"), len(said))
+    before = said[start : start + limit]
+    return [Said(one.sender_type != "end_user", one.content) for one in reversed(before)]
+
+
 def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation:
     """Return the situation that ``decide`` needs."""
-    question, notice, last_bot = unanswered(messages)
+    thread = thread_before(messages, row.max_context_messages)
+    newest = next((one for one in messages if one.sender_type == "end_user"), None)
+    attachment: Literal["location", "contact"] | None = None
+    if newest is not None and newest.message_type in ("location", "contact"):
+        attachment = "location" if newest.message_type == "location" else "contact"
+    answers = attachment == "contact" and open_request(thread) is not None
+    read = [one for one in messages if answers or _has_words(one) or one.sender_type != "end_user"]
+    question, notice, last_bot = unanswered(read)
+    if question is None and unanswered(messages)[0] is not None:
+        question = ""  # nothing but places and contacts
     known = row.context_data or {}
     configured = row.language if row.language in ("es", "en") else None
     language: Language = "en" if (configured or language_of(question or "")) == "en" else "es"
@@ -98,7 +128,14 @@ def situation(row: ConversationRow, messages: Sequence[MessageRow]) -> Situation
         style=row.style,
         timezone=row.timezone,
         context=known | established(question or "", (), known),
+        thread=thread,
+        attachment=attachment,
     )
+
+
+def _has_words(message: MessageRow) -> bool:
+    """Return whether a message's content is a text that its author wrote."""
+    return message.message_type not in ("location", "contact")
 
 
 @dataclass
@@ -156,19 +193,13 @@ async def _reply(pool: Pool, claim: Claim, models: LanguageModels | None) -> str
         return "gone"
     row, messages = found
     now = situation(row, messages)
-    decision, query, use = decide(now), None, None
+    decision, asked, use = decide(now), list[KnowledgeQuery](), None
     if claim.attempts > _MAX_ATTEMPTS and now.hitl_enabled and not now.is_hitl_active:
-        decision = Decision(
-            "escalate",
-            content=without_answer(now, "").content,
-            reason="no_answer",
-            detail="reply failed repeatedly",
-            because="failed",
-        )
-    written = _as_reply(decision)
-    if decision.action == "retrieve" and now.question:
-        written, query, use = await _from_documents(
-            pool, worker, models, row.chatbot_id, now, now.question, messages, started
+        decision = _failed_repeatedly(now)
+    written = as_reply(decision)
+    if decision.action == "retrieve":
+        written, asked, use = await _read(
+            pool, worker, models, row.chatbot_id, now, decision, started
         )
     written = replace(written, context=_facts(row, now, written))
     if written.reason == "no_answer" and claim.attempts == 1:
@@ -182,51 +213,41 @@ async def _reply(pool: Pool, claim: Claim, models: LanguageModels | None) -> str
         finished = await queries.finish_reply(
             connection, claim, row.fence, messages[0].seq if messages else 0, written
         )
-        if query is not None and finished.outcome == "done":
+        for query in asked if finished.outcome == "done" else ():
             await queries.log_query(connection, claim, finished.message_id, query)
         if use is not None:  # also of a reply that is dropped: the model was asked
             await count(connection, use)
     return finished.outcome
 
 
-async def _from_documents(
+def _failed_repeatedly(now: Situation) -> Decision:
+    return Decision(
+        "escalate",
+        content=without_answer(now, "").content,
+        reason="no_answer",
+        detail="reply failed repeatedly",
+        by="failed",
+    )
+
+
+async def _read(
     pool: Pool,
     worker: Worker,
     models: LanguageModels | None,
     chatbot_id: UUID,
     now: Situation,
-    question: str,
-    messages: Sequence[MessageRow],
+    decision: Decision,
     started: float,
-) -> tuple[Reply, KnowledgeQuery, Use | None]:
-    asked = completed(question, now.context)
-    ranked = await search(pool, worker, chatbot_id, asked)
-    verdict = judge(asked, ranked)
-    said = None
-    if models is not None:
-        async with tenant(pool, worker) as connection:
-            writer = await find_writer(connection, models, chatbot_id)
-        if writer is not None:
-            said = await say(writer, now, history(messages), asked, ranked, verdict)
-    found = answer_of(said, verdict)
+) -> tuple[Reply, list[KnowledgeQuery], Use | None]:
+    """Read the turn and make the reply that its class, the documents and the model allow."""
+    read = await consult(pool, worker, models, chatbot_id, now, decision, of_customer=True)
     elapsed = int((time.monotonic() - started) * 1000)
-    similarities = [r.candidate.similarity for r in ranked if r.candidate.similarity is not None]
-    query = KnowledgeQuery(
-        question,
-        len(ranked) if found else 0,
-        max(similarities, default=None),
-        verdict.confidence,
-        elapsed,
-    )
-    if found is None:
-        decision = without_answer(now, question)
-        written = replace(_as_reply(decision, elapsed), confidence=verdict.confidence)
-    else:
-        decision = Decision("answer", content=found.text)
-        written = answered(found, ranked, elapsed)
-    explanation = explained_search(decision, asked, ranked, verdict)
-    written = _with_model(replace(written, explanation=explanation), said)
-    return written, query, said.use if said else None
+    queries_made = [_as_query(finding, elapsed) for finding in read.findings]
+    if not read.findings:
+        return as_reply(read.decision, elapsed), queries_made, None
+    written = respond(now, read.decision, read.turn, read.findings, elapsed)
+    written = with_model(written, read.result)
+    return written, queries_made, read.result.use if read.result else None
 
 
 def _facts(row: ConversationRow, now: Situation, written: Reply) -> dict[str, str]:
@@ -237,53 +258,94 @@ def _facts(row: ConversationRow, now: Situation, written: Reply) -> dict[str, st
     return established(now.question or "", cited, row.context_data or {})
 
 
-async def say(
-    writer: Writer,
-    now: Situation,
-    earlier: Sequence[Message],
-    question: str,
-    ranked: Sequence[Ranked],
-    verdict: Verdict,
-) -> Said | None:
-    """Return what the company's model says; None where there is nothing to answer from."""
-    voice = Voice(
-        bot_name=now.bot_name,
-        company_name=now.company_name,
-        persona=now.persona,
-        manner=now.manner,
-        language=now.language,
-        system_prompt=writer.system_prompt,
-        max_messages=writer.max_messages,
-    )
-    return await write(writer, voice, earlier, question, ranked, verdict.confidence)
-
-
-def answer_of(said: Said | None, verdict: Verdict) -> Answer | None:
-    """Return the model's answer, or that of the documents where no model gave or declined one."""
-    if said is None or (said.answer is None and not said.is_declined):
-        return verdict.answer
-    return said.answer
-
-
-def history(messages: Sequence[MessageRow]) -> list[Message]:
-    """Return what was said before the open question, oldest first, as a model reads it.
-
-    ``messages`` come newest first. Notices of the system are nobody's words.
-    """
-    newest_first = dropwhile(lambda one: one.sender_type in ("end_user", "system"), messages)
-    said = [one for one in newest_first if one.sender_type != "system" and one.content]
-    return [
-        Message("user" if one.sender_type == "end_user" else "assistant", one.content)
-        for one in reversed(said)
-    ]
-
-
-def _with_model(written: Reply, said: Said | None) -> Reply:
+def with_model(written: Reply, result: ModelResult | None) -> Reply:
     """Return the reply with what a model used, and its name if the model wrote the text."""
-    if said is None:
+    if result is None:
         return written
-    model = said.model if said.answer is not None else written.model
-    return replace(written, model=model, tokens=said.use.input_tokens + said.use.output_tokens)
+    model = result.model if result.answer is not None else written.model
+    return replace(written, model=model, tokens=result.use.input_tokens + result.use.output_tokens)
+
+
+def respond(
+    now: Situation, decision: Decision, turn: Turn, findings: Sequence[Finding], elapsed: int
+) -> Reply:
+    """Return the reply to a turn whose questions were searched, with its explanation."""
+    written = _response(now, decision, turn, findings, elapsed)
+    whole = joined(turn.text, findings)
+    kind = "question" if written.by in ("documents", "no_answer") else written.by
+    explanation = explained_search(
+        written.action, whole.searched, whole.ranked, whole.verdict, turn=kind
+    )
+    return replace(written, explanation=explanation)
+
+
+def _response(
+    now: Situation, decision: Decision, turn: Turn, findings: Sequence[Finding], elapsed: int
+) -> Reply:
+    found = _answers(findings, elapsed)
+    sure = turn.classified is not None and turn.classified.probability >= _SURE
+    if found and decision.kind == "advice" and not sure:
+        return found
+    if decision.kind in CAREFUL:
+        said = with_care(now, decision.kind, turn.text, found.content if found else None)
+        return replace(found or Reply(""), **_decided(said), processing_ms=elapsed)
+    if decision.kind in REQUESTS and now.hitl_enabled:
+        return found or as_reply(begin_request(now, decision.kind), elapsed)
+    if decision.kind in REQUESTS:  # nobody can be called, so the documents say how to act
+        known = found.content if found else None
+        content = "\n\n".join(filter(None, (now.say("request_alone"), known)))
+        return replace(found or Reply(""), action="answer", content=content, by="request")
+    unknown = [one.asked for one in findings if one.verdict.answer is None]
+    said = without_answer(now, turn.text, turn.classified)
+    if decision.request is not None and decision.request.waits_for is not None:
+        again = now.say(f"ask_{decision.request.waits_for}")
+        content = f"{found.content if found else now.say('not_found')}\n\n{again}"
+        return replace(found or Reply(""), action="answer", content=content, by="request")
+    if found is None:
+        return replace(as_reply(said, elapsed), confidence=_confidence(findings))
+    if not unknown:
+        return found
+    partly = [now.say("partly_found", question=question) for question in unknown]
+    content = "\n\n".join([found.content or "", *partly])
+    if said.action == "escalate":
+        detail = "\n".join(unknown)[:500]
+        return replace(found, action="escalate", content=content, reason="no_answer", detail=detail)
+    return replace(found, content=content)
+
+
+def _answers(findings: Sequence[Finding], elapsed: int) -> Reply | None:
+    """Join the answers to the questions of a turn, each text and source once; None without any."""
+    replies = [
+        answered(one.verdict.answer, one.ranked, elapsed)
+        for one in findings
+        if one.verdict.answer is not None
+    ]
+    if not replies:
+        return None
+    texts = dict.fromkeys(one.content or "" for one in replies)
+    sources = {(s["chunk_id"], s["quote"]): s for one in replies for s in one.sources}
+    confidence = min(one.confidence or 0.0 for one in replies)
+    return replace(
+        replies[0],
+        content="\n\n".join(texts),
+        sources=list(sources.values()),
+        confidence=confidence,
+    )
+
+
+def _confidence(findings: Sequence[Finding]) -> float | None:
+    """Return the confidence of a refusal: that of the likeliest answer that was not given."""
+    known = [one.verdict.confidence for one in findings if one.verdict.confidence is not None]
+    return round(max(known), 2) if known else None
+
+
+def _as_query(finding: Finding, elapsed: int) -> KnowledgeQuery:
+    similarities = [
+        one.candidate.similarity for one in finding.ranked if one.candidate.similarity is not None
+    ]
+    results = len(finding.ranked) if finding.verdict.answer else 0
+    nearest = max(similarities, default=None)
+    return KnowledgeQuery(finding.searched, results, nearest, finding.verdict.confidence, elapsed)
 
 
 def answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:
@@ -306,18 +368,24 @@ def answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:
         confidence=round(found.confidence, 2),
         model=GENERATOR,
         processing_ms=elapsed,
+        by="documents",
     )
 
 
-def _as_reply(decision: Decision, elapsed: int | None = None) -> Reply:
-    return Reply(
-        decision.action,
-        content=decision.content,
-        processing_ms=elapsed,
-        reason=decision.reason,
-        detail=decision.detail,
-        explanation=explained(decision),
-    )
+def as_reply(decision: Decision, elapsed: int | None = None) -> Reply:
+    """Return the reply of a decision that needed no document."""
+    return Reply(**_decided(decision), processing_ms=elapsed, explanation=explained(decision))
+
+
+def _decided(decision: Decision) -> dict[str, Any]:
+    """Return the fields of a reply that its decision determines."""
+    return {
+        "action": decision.action,
+        "content": decision.content,
+        "reason": decision.reason,
+        "detail": decision.detail,
+        "by": decision.by,
+    }
 
 
 async def _fail(pool: Pool, claim: Claim, error: Exception) -> None:

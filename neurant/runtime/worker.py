@@ -29,8 +29,8 @@ from neurant.core.realtime import Hub
 from neurant.core.scheduler import Periodic, keep_running
 from neurant.core.settings import Settings
 from neurant.invitations.jobs import run_reminders
+from neurant.knowledge import search
 from neurant.knowledge.reader_limits import log_limits
-from neurant.knowledge.search import warm
 from neurant.language_models.service import language_models
 from neurant.mail import deliver as mail
 from neurant.mail.queries import drop_old_mails
@@ -41,6 +41,7 @@ from neurant.replies.service import Desk
 from neurant.retention.jobs import run_archiving, run_closing
 from neurant.runtime.jobs import make_job_app, run_jobs
 from neurant.runtime.startup import ready_to_start
+from neurant.understanding import classify
 
 _SHARES = 2  # concurrent replies of all companies, as a multiple of one company's
 _MAX_CONCURRENT_DELIVERIES = 16
@@ -70,12 +71,18 @@ async def run_worker(settings: Settings) -> None:
     await work(settings, stop)
 
 
+def _warm() -> None:
+    """Load the models now, so that the first question does not wait for them."""
+    search.warm()
+    classify.warm()
+
+
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     """Work until ``stop`` is set."""
     url = require_url(settings.jobs_database_url, "NEURANT_JOBS_DATABASE_URL")
     direct = settings.listen_database_url
     direct_url = direct.get_secret_value() if direct else url
-    warming = asyncio.create_task(asyncio.to_thread(warm))
+    warming = asyncio.create_task(asyncio.to_thread(_warm))
     pool = make_pool(url, size=settings.database_pool_size, pooled=direct_url != url)
     async with (
         pool,

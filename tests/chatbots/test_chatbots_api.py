@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from neurant.installation.embedded import Urls
+from neurant.texts import text
 from tests.companies import Company
 
 pytest_plugins = ("tests.console.running_web",)
@@ -430,6 +431,63 @@ def test_a_preview_says_what_decided_and_leaves_no_trace(
     assert (paused["action"], paused["decided_by"]) == ("notice", "inactive")
     assert db.execute(counted, (acme.id, acme.id)).fetchone() == before
     assert client.get(f"{PATH}/{bot}").json()["is_active"] is True
+
+
+def test_a_preview_follows_the_messages_before_it_as_a_real_reply_does(
+    sign_in: SignIn, acme: Company
+) -> None:
+    client = sign_in(acme, "owner")
+    bot = make(client)["id"]
+    earlier: list[dict[str, str]] = []
+    said = []
+    for message in ("quiero reservar un turno para mañana", "lavado de cortinas", "Ana Ruiz"):
+        answer = client.post(
+            f"{PATH}/{bot}/preview", json={"message": message, "earlier": earlier}
+        ).json()
+        assert (answer["action"], answer["decided_by"]) == ("answer", "request")
+        said.append(answer["text"])
+        earlier += [
+            {"sender": "customer", "text": message},
+            {"sender": "bot", "text": answer["text"]},
+        ]
+    assert said == [text(f"replies.ask_{one}") for one in ("service", "name", "contact")]
+    done = client.post(
+        f"{PATH}/{bot}/preview", json={"message": "300 555 0123", "earlier": earlier}
+    ).json()
+    assert (done["action"], done["decided_by"]) == ("escalate", "request")
+    assert "lavado de cortinas" in done["text"]
+
+
+def test_a_preview_names_the_class_of_the_message(sign_in: SignIn, acme: Company) -> None:
+    client = sign_in(acme, "owner")
+    bot = make(client)["id"]
+    for message, by, action in (
+        ("listo pues", "small_talk", "answer"),
+        ("¿eres un robot?", "identity", "answer"),
+        ("qué bot tan inútil", "insult", "answer"),
+        ("¿cuál es la capital de Francia?", "off_topic", "answer"),
+        ("me atendieron muy mal", "complaint", "escalate"),
+        ("se desmayó una persona aquí", "emergency", "escalate"),
+    ):
+        answer = preview(client, bot, message)
+        assert (answer["decided_by"], answer["action"]) == (by, action), message
+
+
+def test_the_trial_chat_remembers_what_was_said_in_it(sign_in: SignIn, acme: Company) -> None:
+    client = sign_in(acme, "owner")
+    page = f"/console/bots/{make(client)['id']}"
+    origin = {"Origin": str(client.base_url).rstrip("/")}
+    first = client.post(
+        f"{page}/trial", data={"message": 'quiero reservar un turno "ya"'}, headers=origin
+    )
+    asked = text("replies.ask_service")
+    assert asked in first.text
+    assert 'value="customer:quiero reservar un turno &#34;ya&#34;"' in first.text
+    carried = {"earlier": ["customer:quiero reservar un turno", f"bot:{asked}", "nobody:x", "bot:"]}
+    second = client.post(
+        f"{page}/trial", data={"message": "lavado de cortinas", **carried}, headers=origin
+    )
+    assert text("replies.ask_when") in second.text
 
 
 def test_a_preview_out_of_hours_tells_when_people_are_back(

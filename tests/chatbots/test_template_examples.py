@@ -80,7 +80,7 @@ def test_no_template_offers_a_person_where_the_bot_hands_nothing_over(
 ) -> None:
     for name, settings, _ in templates:
         declined = decided(settings | {"hitl_triggers": []}, "quiero hablar con una persona", None)
-        assert declined.because == "no_people", name
+        assert (declined.action, declined.by) == ("answer", "user_request"), name
         assert settings["fallback_message"] not in str(declined.content), name
 
 

@@ -14,7 +14,8 @@ from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.knowledge.answer import judge
 from neurant.knowledge.jobs import process_document
-from neurant.knowledge.search import search
+from neurant.knowledge.rank import Found
+from neurant.knowledge.search import prepared, search_within, vocabulary_for
 from neurant.knowledge.service import store_document
 from neurant.knowledge.vocabulary import bot_vocabulary
 from tests.companies import Company, make_company
@@ -23,6 +24,14 @@ GYM = (
     "La inscripción al gimnasio cuesta $50.000. El parqueadero de motocicletas es gratis.".encode()
 )
 HOTEL = "La habitación con jacuzzi cuesta $320.000 por noche y trae desayuno.".encode()
+
+
+async def search(pool: Pool, worker: Worker, chatbot_id: UUID, question: str) -> Found:
+    """The passages for a question, as a reply finds them."""
+    words = await vocabulary_for(pool, worker, chatbot_id, question)
+    asked = await prepared(worker.company_id, question, words)
+    async with tenant(pool, worker) as connection:
+        return await search_within(connection, chatbot_id, asked)
 
 
 async def known(pool: Pool, company: Company) -> dict[str, str]:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from neurant.replies.decide import Situation, decide, without_answer
+import pytest
+
+from neurant.replies.decide import Situation, decide, react, with_care, without_answer
 from neurant.replies.queries import MessageRow
-from neurant.replies.service import unanswered
+from neurant.replies.requests import Said
+from neurant.replies.service import thread_before, unanswered
+from neurant.texts import text
+from neurant.understanding.classify import Classified
+from neurant.understanding.kinds import KINDS, Kind
 
 QUESTION = "¿Cuánto cuesta una limpieza?"
 ASKED = Situation(
@@ -122,7 +128,7 @@ def test_without_the_trigger_a_wish_for_a_person_hands_over_nothing() -> None:
     wish = "quiero hablar con una persona"
     off = replace(ASKED, question=wish, hitl_triggers=["no_answer", "keywords"])
     decision = decide(off)
-    assert (decision.action, decision.because) == ("answer", "no_people")
+    assert (decision.action, decision.by) == ("answer", "user_request")
     assert "no puedo comunicarte con una persona" in str(decision.content)
     # A fallback message that offers a person would contradict this; any other one is said too.
     assert str(off.fallback_message) not in str(decision.content)
@@ -130,7 +136,7 @@ def test_without_the_trigger_a_wish_for_a_person_hands_over_nothing() -> None:
     assert str(decide(replace(off, fallback_message=contact)).content).endswith(contact)
     # A yes to the bot's own offer is such a wish as well.
     yes = replace(off, question="sí, por favor", last_bot_text=off.fallback_message)
-    assert decide(yes).because == "no_people"
+    assert (decide(yes).action, decide(yes).by) == ("answer", "user_request")
     # A keyword of the company still calls a person.
     keyword = replace(off, keywords=["persona"])
     assert (decide(keyword).action, decide(keyword).reason) == ("escalate", "keywords")
@@ -143,7 +149,7 @@ def test_a_greeting_has_the_name_that_the_customer_gave() -> None:
         ("Buenas, me llamo ana", {"name": "Ana"}),
     ):
         decision = decide(replace(ASKED, question=question, context=context))
-        assert decision.because == "courtesy", question
+        assert decision.by == "small_talk", question
         assert "Ana!" in str(decision.content)
     assert "None" not in str(decide(replace(ASKED, question="hola")).content)
 
@@ -167,3 +173,94 @@ def test_nothing_is_said_when_somebody_has_answered_meanwhile() -> None:
     question, _, _ = unanswered(answered)
     assert question is None
     assert decide(replace(ASKED, question=question)).action == "none"
+
+
+def classified(**likely: float) -> Classified:
+    return Classified({kind: likely.get(kind, 0.0) for kind in KINDS})
+
+
+@pytest.mark.parametrize("kind", ["courtesy", "thanks", "farewell", "greeting", "reaction"])
+def test_a_courtesy_gets_a_short_reply_and_nobody_is_called(kind: Kind) -> None:
+    decision = react(replace(ASKED, question="listo pues"), kind)
+    assert (decision.action, decision.by) == ("answer", "small_talk")
+    assert len(decision.content or "") < 80
+
+
+def test_a_courtesy_after_the_answer_to_a_courtesy_gets_silence() -> None:
+    again = replace(ASKED, question="vale", last_bot_text=text("replies.courtesy"))
+    assert react(again, "courtesy").action == "none"
+
+
+def test_the_bot_says_honestly_that_it_is_a_program() -> None:
+    for with_people in (True, False):
+        now = replace(ASKED, question="¿eres un robot?", hitl_enabled=with_people)
+        content = react(now, "identity").content or ""
+        assert "no una persona" in content
+        assert ("te comunico" in content) is with_people
+
+
+def test_an_insult_gets_a_calm_offer_of_a_person_which_a_yes_accepts() -> None:
+    offered = react(replace(ASKED, question="qué bot tan inútil"), "insult")
+    assert offered.action == "answer"
+    yes = replace(ASKED, question="sí, por favor", last_bot_text=offered.content)
+    assert decide(yes).action == "escalate"
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("complaint", "complaint"), ("emergency", "emergency"), ("advice", "emergency")],
+)
+def test_complaint_emergency_and_advice_call_a_person_with_a_fitting_sentence(
+    kind: Kind, reason: str
+) -> None:
+    assert react(ASKED, kind).kind == kind
+    called = with_care(ASKED, kind, "me duele mucho", "Ven a Chapinero.")
+    assert (called.action, called.reason) == ("escalate", reason)
+    assert called.content == f"{text(f'replies.{kind}')}\n\nVen a Chapinero."
+    alone = with_care(replace(ASKED, hitl_enabled=False), kind, "me duele mucho", None)
+    assert (alone.action, alone.content) == ("answer", text(f"replies.{kind}_alone"))
+
+
+def test_what_is_off_the_subject_is_declined_and_nobody_is_called() -> None:
+    declined = without_answer(ASKED, QUESTION, classified(offtopic=0.6, question=0.4))
+    assert (declined.action, declined.by) == ("answer", "off_topic")
+
+
+def test_a_likely_courtesy_without_an_answer_calls_nobody_but_a_likely_question_does() -> None:
+    talk = replace(ASKED, question="qué locura")
+    assert without_answer(talk, "", classified(reaction=0.5, question=0.4)).action == "answer"
+    assert without_answer(talk, "", classified(reaction=0.3, question=0.6)).action == "escalate"
+    marked = replace(ASKED, question="¿y ya?")
+    assert without_answer(marked, "", classified(reaction=0.5, question=0.4)).action == "escalate"
+
+
+def test_a_place_or_a_contact_gets_a_short_answer() -> None:
+    for kind in ("location", "contact"):
+        decision = decide(replace(ASKED, question="", attachment=kind))
+        assert (decision.action, decision.content) == ("answer", text(f"replies.{kind}"))
+
+
+def test_the_command_for_the_menu_is_answered_and_calls_nobody() -> None:
+    first = decide(replace(ASKED, question="/menu"))
+    later = decide(replace(ASKED, question="/menu@CedroBot", thread=[Said(True, "Hola")]))
+    assert first.action == later.action == "answer"
+    assert "Cedro" in (first.content or "")
+    assert "Los Cedros" in (later.content or "")
+
+
+def test_a_mention_before_a_wish_for_a_person_changes_nothing() -> None:
+    decision = decide(replace(ASKED, question="@CedroBot quiero hablar con una persona"))
+    assert decision.reason == "user_request"
+
+
+def test_the_thread_is_what_was_said_before_the_open_question() -> None:
+    newest_first = [
+        MessageRow(6, "end_user", "text", "¿y cuánto cuesta?"),
+        MessageRow(5, "bot", "text", "Sí."),
+        MessageRow(4, "system", "text", "text_only"),
+        MessageRow(3, "end_user", "location", "4.6, -74.0"),
+        MessageRow(2, "end_user", "text", "¿Hacen limpieza?"),
+        MessageRow(1, "bot", "text", "Hola"),
+    ]
+    assert thread_before(newest_first, 2) == [Said(False, "¿Hacen limpieza?"), Said(True, "Sí.")]
+    assert thread_before(newest_first, 10)[0] == Said(True, "Hola")

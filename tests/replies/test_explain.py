@@ -28,7 +28,7 @@ def test_the_best_passages_are_kept_and_the_quoted_one_in_any_case() -> None:
     ranked = [passage(1 - n / 20) for n in range(12)]
     quoted = ranked[9].candidate.chunk_id
     answer = Answer("El carné.", [Source("Reglamento.pdf", 3, "El carné.", quoted)], 0.8)
-    told = explained_search(Decision("answer"), QUESTION, ranked, Verdict(answer, 0.8))
+    told = explained_search("answer", QUESTION, ranked, Verdict(answer, 0.8))
     assert len(told.passages) == MAX_PASSAGES
     assert [one.chunk_id for one in told.passages if one.is_quoted] == [quoted]
     assert (told.reason, told.decision, told.confidence) == ("documents", "answer", 0.8)
@@ -39,10 +39,9 @@ def test_the_best_passages_are_kept_and_the_quoted_one_in_any_case() -> None:
 
 
 def test_a_refusal_says_whether_anything_was_compared() -> None:
-    refused = Decision("escalate", reason="no_answer")
-    weak = explained_search(refused, QUESTION, [passage(1)], Verdict(None, 0.2))
+    weak = explained_search("escalate", QUESTION, [passage(1)], Verdict(None, 0.2))
     assert (weak.reason, weak.decision, weak.confidence) == ("below_threshold", "escalate", 0.2)
-    nothing = explained_search(refused, QUESTION, [], Verdict(None, None))
+    nothing = explained_search("escalate", QUESTION, [], Verdict(None, None))
     assert (nothing.reason, nothing.passages) == ("nothing_found", [])
 
 
@@ -50,19 +49,22 @@ def test_it_fits_the_database_whatever_was_written() -> None:
     long = "🦷" * 5_000
     ranked = [passage(1, long) for _ in range(20)]
     words = tuple(RepairedWord(f"{n}{long}", long) for n in range(50))
-    told = explained_search(Decision("answer"), long, ranked, Verdict(None, 0.1, words))
+    told = explained_search("answer", long, ranked, Verdict(None, 0.1, words))
     assert len(json.dumps(told.model_dump(mode="json"), ensure_ascii=False)) < MAX_CHARS
 
 
-def test_the_kind_of_turn_follows_from_the_decision_or_is_given() -> None:
+def test_the_kind_of_turn_follows_from_the_decision() -> None:
     for decision, turn, reason in (
-        (Decision("answer", because="courtesy"), "small_talk", "courtesy"),
-        (Decision("answer", because="no_people"), "user_request", "no_people"),
-        (Decision("escalate", reason="user_request"), "user_request", "user_request"),
-        (Decision("notice", because="inactive"), "inactive", "inactive"),
+        (Decision("answer", by="small_talk"), "small_talk", "courtesy"),
+        (Decision("answer", by="user_request"), "user_request", "no_people"),
+        (
+            Decision("escalate", reason="user_request", by="user_request"),
+            "user_request",
+            "user_request",
+        ),
+        (Decision("notice", by="inactive"), "inactive", "inactive"),
     ):
         told = explained(decision)
         assert (told.turn, told.reason) == (turn, reason)
-    keyword = explained(Decision("escalate", reason="keywords", detail="queja"))
+    keyword = explained(Decision("escalate", reason="keywords", detail="queja", by="keywords"))
     assert (keyword.turn, keyword.keyword) == ("keywords", "queja")
-    assert explained(Decision("answer", because="courtesy"), turn="thanks").turn == "thanks"

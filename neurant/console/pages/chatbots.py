@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 import psycopg
@@ -17,7 +18,7 @@ from neurant.auth.people import SignedIn
 from neurant.channels import queries as account_queries
 from neurant.channels.service import channel_out
 from neurant.chatbots import page_queries, people_queries, queries, service, template_queries
-from neurant.chatbots.preview import search_preview
+from neurant.chatbots.preview import read_preview
 from neurant.chatbots.schemas import (
     DAYS,
     TONES,
@@ -25,6 +26,7 @@ from neurant.chatbots.schemas import (
     ChatbotIn,
     ChatbotOut,
     ChatbotPatch,
+    PreviewEarlier,
     PreviewIn,
     TemplateQuery,
 )
@@ -46,6 +48,8 @@ from neurant.texts.address import ADDRESSES, STYLES, usual_address
 
 PAGE = "/console/bots"
 _MAX_TEMPLATES = 200
+_MAX_EARLIER, _MAX_EARLIER_LENGTH = 50, 5_000
+_SENDERS: dict[str, Literal["customer", "bot"]] = {"customer": "customer", "bot": "bot"}
 
 router = APIRouter(prefix=PAGE, route_class=PageRoute, include_in_schema=False)
 Text = Annotated[str, Form()]
@@ -262,15 +266,13 @@ async def trial_context(request: Request, staff: SignedIn, chatbot_id: UUID) -> 
     context: dict[str, Any] = {"message": message, "preview": None, "problem": None}
     try:
         patch = forms.read_settings(form) if "system_prompt" in form else ChatbotPatch()
-        asked = PreviewIn(message=message)
+        asked = PreviewIn(message=message, earlier=_earlier(form.getlist("earlier")))
         # The settings are validated already, so model_copy() sets them without validation.
         asked = asked.model_copy(update={"settings": patch})
         state = services_of(request)
         async with tenant(state.pool, staff.principal) as connection:
             trial = await service.begin_trial(connection, chatbot_id, asked)
-        searched = await search_preview(
-            state.pool, state.get(LanguageModels), staff.principal, trial
-        )
+        searched = await read_preview(state.pool, state.get(LanguageModels), staff.principal, trial)
         async with tenant(state.pool, staff.principal) as connection:
             language = reader_language(request)
             preview = await service.answer_trial(connection, trial, searched, language)
@@ -279,6 +281,16 @@ async def trial_context(request: Request, staff: SignedIn, chatbot_id: UUID) -> 
     except ValidationError as error:
         context["problem"] = invalid(request, error).detail(reader_language(request))
     return context
+
+
+def _earlier(values: Sequence[object]) -> list[PreviewEarlier]:
+    """Return the newest messages of the trial chat, which its fragments carry as hidden fields."""
+    found = []
+    for value in map(str, values[-_MAX_EARLIER:]):
+        sender, _, said = value.partition(":")
+        if sender in _SENDERS and said.strip():
+            found.append(PreviewEarlier(sender=_SENDERS[sender], text=said[:_MAX_EARLIER_LENGTH]))
+    return found
 
 
 @router.post("/{chatbot_id}/retire")

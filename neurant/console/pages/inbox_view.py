@@ -22,6 +22,9 @@ _REASON_KINDS = {
     "no_answer": "info",
     "manual": "line",
     "limit_reached": "warn",
+    "request": "brand",
+    "complaint": "warn",
+    "emergency": "warn",
 }
 FIRST_RESPONSE = timedelta(minutes=2)  # target of the first answer; a longer wait is late
 _WARN_AT = 0.6

@@ -14,7 +14,16 @@ from neurant.core.text_types import STORABLE
 from neurant.core.timestamps import Timestamp
 
 SessionStatus = Literal["pending", "active", "resolved", "abandoned"]
-Reason = Literal["user_request", "keywords", "no_answer", "manual", "limit_reached"]
+Reason = Literal[
+    "user_request",
+    "keywords",
+    "no_answer",
+    "manual",
+    "limit_reached",
+    "request",
+    "complaint",
+    "emergency",
+]
 TransferKind = Literal["escalation", "skill_based", "workload_distribution", "emergency"]
 TransferStatus = Literal["pending", "accepted", "rejected", "expired", "cancelled"]
 
