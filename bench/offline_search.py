@@ -22,6 +22,7 @@ from bench.product import (
     DEMO_DOCUMENTS,
     Candidate,
     Found,
+    Repaired,
     Vocabulary,
     chunk,
     extract,

@@ -30,6 +30,7 @@ from neurant.knowledge.answer import Answer
 from neurant.knowledge.rank import Candidate
 from neurant.language_models.client import Message
 from neurant.replies.generate import Prompt, Voice, make_prompt, read_answer
+from neurant.texts.address import Manner
 from tests.companies import Company
 from tests.console.people import PASSWORD
 from tests.console.running_web import serving, web_settings
@@ -165,7 +166,7 @@ def test_there_are_fifty_documents_and_forty_messages_all_different() -> None:
 def test_no_attack_in_a_document_or_a_message_makes_an_answer_of_the_instructions() -> None:
     """50 x 40: each pair with a model that obeys, in the next of the forms."""
     instructions = instructions_of("acme")
-    voice = Voice("Bot", "acme", None, "friendly", "es", instructions, 10)
+    voice = Voice("Bot", "acme", None, Manner("friendly"), "es", instructions, 10)
     secrets = [
         secret_of("acme"),
         "descuento reservado para la familia",
