@@ -45,6 +45,7 @@ from neurant.texts import Language
 GENERATOR = "extractive"
 _MAX_ATTEMPTS = 5
 _LEASE = timedelta(seconds=20)
+_TO_WRITE = timedelta(seconds=3)  # of the lease, after a language model's answer
 _LISTEN = timedelta(seconds=1.5)
 _MAX_RETRY_SECONDS = 60.0
 
@@ -192,7 +193,9 @@ async def _from_documents(
         async with tenant(pool, worker) as connection:
             writer = await find_writer(connection, models, chatbot_id)
         if writer is not None:
-            said = await say(writer, now, history(messages), question, ranked, verdict)
+            left = (_LEASE - _TO_WRITE).total_seconds() - (time.monotonic() - started)
+            hurried = writer.within(left)
+            said = await say(hurried, now, history(messages), question, ranked, verdict)
     found = answer_of(said, verdict)
     elapsed = int((time.monotonic() - started) * 1000)
     similarities = [r.candidate.similarity for r in ranked if r.candidate.similarity is not None]
