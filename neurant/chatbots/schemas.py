@@ -437,8 +437,9 @@ class PreviewOut(BaseModel):
     )
     model_failure: str | None = Field(
         description="Why the quote of a document stands in for the model's answer: spent (no"
-        " budget), unsupported (not in the documents), leaked (repeats the instructions), empty, or"
-        " the end of an error code language_models.*, such as timeout; null: it does not"
+        " budget), late (too little time is left), unsupported (not in the documents), leaked"
+        " (repeats the instructions), empty, or the end of an error code language_models.*, such as"
+        " timeout; null: it does not"
     )
     processing_ms: int = Field(description="Time to compute the preview, in milliseconds")
     explanation: ExplanationOut = Field(description="Why the bot would answer so")

@@ -31,13 +31,14 @@ from neurant.language_models.errors import ModelError
 from neurant.language_models.model import Model, Use
 from neurant.language_models.service import LanguageModels, failed_use
 from neurant.replies.intent import language_of
-from neurant.texts import Language, in_tone, text
-from neurant.texts.address import Manner
+from neurant.texts import Language, catalogue, text
+from neurant.texts.address import Manner, in_manner
 
 MAX_PASSAGES = 5
 MAX_PASSAGE_CHARS = 2_000
 MAX_HISTORY_CHARS = 1_000  # of each message
 MAX_QUESTION_CHARS = 2_000
+MIN_SECONDS = 1.0  # no model answers sooner
 DECLINES = re.compile(r"\W*(?:SIN_RESPUESTA|NO_ANSWER)\W*")
 LEAKED_WORDS = 8  # in a row; shorter runs occur in honest answers, too
 SUPPORT = 0.5  # the share of a sentence's words that its passages must contain
@@ -55,7 +56,7 @@ select b.system_prompt, b.max_context_messages
 from public.chatbots b where b.id = %s
 """
 log = get_logger(__name__)
-Failure = Literal["spent", "unsupported", "leaked", "empty"]
+Failure = Literal["unsupported", "leaked", "empty"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,12 @@ class Writer:
     system_prompt: str
     max_messages: int
 
+    def within(self, seconds: float) -> Writer:
+        """Return the writer with at most this time for an answer."""
+        endpoint = self.model.endpoint
+        hurried = replace(endpoint, seconds=min(endpoint.seconds, seconds))
+        return replace(self, model=replace(self.model, endpoint=hurried))
+
 
 async def find_writer(
     connection: Connection, models: LanguageModels | None, chatbot_id: UUID
@@ -153,6 +160,8 @@ async def write(
     nothing = model.nothing_used()
     if model.is_spent:
         return _fallen_back(model, nothing, (), "spent")
+    if model.endpoint.seconds < MIN_SECONDS:
+        return _fallen_back(model, nothing, (), "late")
     prompt = make_prompt(voice, history, question, [one.candidate for one in ranked])
     try:
         completion, use = await writer.models.ask(model, prompt.messages)
@@ -191,7 +200,7 @@ def make_prompt(
         voice.language,
         bot=voice.persona or voice.bot_name,
         company=voice.company_name,
-        tone=in_tone("language_models.tone", voice.manner, voice.language),
+        tone=_tone(voice),
         mark=mark,
     )
     system = f"{voice.system_prompt.strip()}\n\n{rules}"
@@ -206,6 +215,14 @@ def make_prompt(
     asked = _block(mark, "question", voice.language, _plain(question)[:MAX_QUESTION_CHARS])
     last = Message("user", "\n\n".join([*blocks, asked]))
     return Prompt((Message("system", system), *earlier, last), mark, passages)
+
+
+def _tone(voice: Voice) -> str:
+    """Return the instructions for the bot's tone, form of address and style."""
+    name = f"language_models.tones.{voice.manner.tone}"
+    known = name if name in catalogue(voice.language) else "language_models.tones.friendly"
+    how = in_manner(text("language_models.manner", voice.language), voice.manner)
+    return f"{text(known, voice.language)}{how}"
 
 
 def _block(

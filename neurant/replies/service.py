@@ -35,7 +35,7 @@ from neurant.replies.decide import (
     without_answer,
 )
 from neurant.replies.explain import explained, explained_search
-from neurant.replies.generate import ModelResult
+from neurant.replies.generate import ModelResult, Writer
 from neurant.replies.intent import language_of
 from neurant.replies.lookup import Finding, joined
 from neurant.replies.queries import (
@@ -56,6 +56,7 @@ from neurant.understanding.turn import Turn
 GENERATOR = "extractive"
 _MAX_ATTEMPTS = 5
 _LEASE = timedelta(seconds=20)
+_TO_WRITE = timedelta(seconds=3)  # of the lease, after a language model's answer
 _LISTEN = timedelta(seconds=1.5)
 _MAX_RETRY_SECONDS = 60.0
 _SURE = 0.9  # of a wish for advice, to call a person although the documents answer
@@ -240,7 +241,14 @@ async def _read(
     started: float,
 ) -> tuple[Reply, list[KnowledgeQuery], Use | None]:
     """Read the turn and make the reply that its class, the documents and the model allow."""
-    read = await consult(pool, worker, models, chatbot_id, now, decision, of_customer=True)
+
+    def within_lease(writer: Writer) -> Writer:
+        left = (_LEASE - _TO_WRITE).total_seconds() - (time.monotonic() - started)
+        return writer.within(left)
+
+    read = await consult(
+        pool, worker, models, chatbot_id, now, decision, of_customer=True, adjusted=within_lease
+    )
     elapsed = int((time.monotonic() - started) * 1000)
     queries_made = [_as_query(finding, elapsed) for finding in read.findings]
     if not read.findings:

@@ -240,6 +240,7 @@ async def test_real_replies_give_away_nothing_of_another_company_and_no_instruct
     own: Urls,
     folder: Path,
     capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     foreign = [secret_of("rival"), *(canary("rival", number) for number in range(50))]
     for number, message in enumerate(MESSAGES):
@@ -258,7 +259,8 @@ async def test_real_replies_give_away_nothing_of_another_company_and_no_instruct
     assert len(answers) >= 30
     said = as_json(answers)
     assert given_away(said, [*foreign, secret_of("acme"), "descuento reservado"]) == []
-    logs = "".join(capfd.readouterr())
+    logs = "".join([*capfd.readouterr(), caplog.text])
+    assert "language_model_fell_back" in logs
     own_canaries = [secret_of("acme"), *(canary("acme", number) for number in range(50))]
     assert given_away(logs, [*foreign, *own_canaries]) == []
     exported = export(own, folder, desk.acme)

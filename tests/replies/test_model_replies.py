@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from neurant.installation.embedded import Urls
+from neurant.replies import service
 from neurant.replies.service import GENERATOR
 from tests.support.asking_models import Asking, asking, set_model, teach
 from tests.support.model_server import (
@@ -197,7 +200,7 @@ async def test_after_three_outages_the_endpoint_is_left_alone_for_a_while(
     assert (await desk.ask(desk.acme, QUESTION))["model_used"] == GENERATOR
     assert scripted.requests == [], "it would only have waited"
     assert (await desk.ask(desk.rival, QUESTION))["model_used"] == "modelo-1", "another company"
-    later = __import__("time").monotonic() + 31
+    later = time.monotonic() + 31
     monkeypatch.setattr("neurant.language_models.service.monotonic", lambda: later)
     assert (await desk.ask(desk.acme, QUESTION))["model_used"] == "modelo-1"
 
@@ -266,13 +269,33 @@ def _panoramic(prompt: str) -> str:
 
 
 async def test_no_log_line_repeats_the_key_the_prompt_or_the_answer(
-    desk: Asking, scripted: ModelServer, capfd: pytest.CaptureFixture[str]
+    desk: Asking,
+    scripted: ModelServer,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     set_model(desk.urls.admin, desk.acme, scripted)
     for bad in (Refuse(401), Raw(b"nonsense"), Say("La limpieza secreta cuesta $99.000 [1].")):
         scripted.usual = bad
         await desk.ask(desk.acme, QUESTION)
-    told = "".join(capfd.readouterr())
+    told = "".join([*capfd.readouterr(), caplog.text])
     assert "language_model_fell_back" in told
     for secret in ("130.000", "limpieza", "PASAJE", "Responde."):
         assert secret not in told
+
+
+async def test_a_reply_is_written_within_its_lease_however_long_the_search_took(
+    desk: Asking, scripted: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model gets the rest of the lease, and is not asked where hardly any is left."""
+    set_model(desk.urls.admin, desk.acme, scripted, timeout_seconds=15)
+    monkeypatch.setattr(service, "_LEASE", service._TO_WRITE + timedelta(seconds=1.6))
+    scripted.usual = Stall()
+    started = time.monotonic()
+    assert (await desk.ask(desk.acme, QUESTION))["model_used"] == GENERATOR
+    assert time.monotonic() - started < 10
+    assert len(scripted.requests) <= 1
+    scripted.requests.clear()
+    monkeypatch.setattr(service, "_LEASE", service._TO_WRITE)
+    assert (await desk.ask(desk.acme, QUESTION))["model_used"] == GENERATOR
+    assert scripted.requests == []
