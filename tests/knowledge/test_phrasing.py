@@ -187,7 +187,7 @@ def test_a_negative_sentence_is_an_answer(question: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["Precio por hora:\nPrecio por día:", "Precio por hora: ____\nPrecio por día: ____",
+    ["Precio por hora:\nPrecio por día:", "Precio por hora:\nHorario de atención", "Precio por hora: ____\nPrecio por día: ____",
      "Servicio Carro Moto", "Servicio — Precio por hora\nServicio — Precio por hora:",
      "¿Cuánto cuesta la hora?"],
 )  # fmt: skip
