@@ -143,5 +143,5 @@ def measure() -> Figures:
     embed.warm()
     yield from case_figures()
     if not SQUAD.exists():
-        raise NotMeasuredError(f"the quotes of SQuAD-es: {SQUAD.name} is not there")
+        raise NotMeasuredError(f"the figures of SQuAD-es: {SQUAD.name} is not there")
     yield squad_figure()

@@ -37,26 +37,30 @@ class Unit:
 @lru_cache(maxsize=256)  # one question reads its passages several times
 def units(content: str, section: str | None) -> tuple[Unit, ...]:
     """Return the passage's lines; long lines are divided into sentences."""
-    found: list[Unit] = []
     lines = [line.strip() for line in content.split("\n")]
     full = [(number, line) for number, line in enumerate(lines) if line and not is_rule(line)]
-    for place, (number, line) in enumerate(full):
-        below = full[place + 1][1] if place + 1 < len(full) else ""
+    found: list[list[Unit]] = []
+    below = Unit("", len(lines), heading=True, row=False)  # below the last line there is no value
+    for number, line in reversed(full):
         row = bool(_BULLET.match(line)) or (
             len(line) <= 120
             and (not line.endswith((".", "?", "!", ":")) or bool(_HOUR_AT_END.search(line)))
             and bool(re.search(r"\d|: \S|—|\|", line))
         )
-        header = bool(below) and line != section and is_header(line, below)
+        header = bool(below.text) and line != section and is_header(line, lines[below.line])
         heading = line == section or header or _is_heading(line, row, below)
-        for sentence in sentences(line):
-            found.append(Unit(sentence.strip(), number, heading, row and not header, header))
-    return tuple(found)
+        parts = [
+            Unit(sentence.strip(), number, heading, row and not header, header)
+            for sentence in sentences(line)
+        ]
+        found.append(parts)
+        below = parts[0]
+    return tuple(part for parts in reversed(found) for part in parts)
 
 
-def _is_heading(line: str, row: bool, below: str) -> bool:
+def _is_heading(line: str, row: bool, below: Unit) -> bool:
     if _EMPTY_LABEL.search(line):
-        return not below or bool(_EMPTY_LABEL.search(below)) or not line.endswith(":")
+        return below.heading or not line.endswith(":")
     if line.endswith("?"):
         return True
     return len(line) <= 70 and not row and not re.search(r"[.:;?!,]$|\d", line)

@@ -14,7 +14,7 @@ from neurant.knowledge.lines import Unit
 from neurant.knowledge.passage import Question, Window, cover
 from neurant.knowledge.rows import Row, lower_first, read_row, without_bullet
 from neurant.knowledge.words import fold, stems, tokens
-from neurant.texts import Language, text
+from neurant.texts import text
 
 _LISTED_FROM = 3  # rows: from here on they are a list below their heading
 _MAX_CELLS = 4
@@ -24,6 +24,7 @@ _ASKS_OPENLY = re.compile(
     r"\b(?:que|cual(?:es)?|cuant[oa]s?|como|cuando|donde|adonde|quien(?:es)?|what|which|when|where"
     r"|who|how|why|horarios?|hours)\b"
 )
+_ONE_DAY = re.compile(r"\b(?:hoy|manana|est[ea]|ahora|proxim[oa]|que viene|today|tomorrow|\d+)\b")
 _ENGLISH = re.compile(r"^\W*(?:do|does|did|is|are|can|could|have|has|will|would|may|you|open)\b")
 _CLOCK_AT_START = re.compile(r"\W*(?:de |desde |from )?(?:las? )?\d{1,2}(?::\d\d| ?[ap]\.? ?m)")
 _CLOSED_AT_START = re.compile(r"\W*(?:cerrad[oa]s?|closed|no (?:abrimos|atendemos|hay))\b")
@@ -159,15 +160,18 @@ def _certainly(question: Question, asked: str, windows: Sequence[Window]) -> str
         return ""
     folded = fold(asked)
     row = read_row(windows[0].units[0].text, windows[0].header)
-    if row is None or len(row.cells) != 1 or not question.stems or _ASKS_OPENLY.search(folded):
+    if row is None or len(row.cells) != 1 or not question.stems:
+        return ""
+    # The answer to an English question is a quote in another language, without a word of ours.
+    # One day of the calendar may be a holiday.
+    if any(form.search(folded) for form in (_ASKS_OPENLY, _ENGLISH, _ONE_DAY)):
         return ""
     if cover(question, dict.fromkeys(question.stems, 1.0), row.name) < 1.0:
         return ""
-    language: Language = "en" if _ENGLISH.search(folded) else "es"
     value = fold(row.cells[0][1])
     closes = bool(re.search(r"\b(?:cierran?|cerrad[oa]s?|closed?)\b", folded))
     if _CLOCK_AT_START.match(value) and not closes:
-        return text("answer.yes", language)
+        return text("answer.yes")
     if _CLOSED_AT_START.match(value) and not closes and len(tokens(value)) <= 3:
-        return text("answer.no", language)
+        return text("answer.no")
     return ""

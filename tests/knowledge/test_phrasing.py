@@ -165,6 +165,9 @@ def test_a_branch_that_the_question_names_is_said_alone_and_by_its_name() -> Non
         ("¿Abren los sábados?", "Sí. Sábados: 8:00 a. m. a 1:00 p. m."),
         ("¿Abren los miércoles?", "Sí. Lunes a viernes: 6:00 a. m. a 9:00 p. m."),
         ("¿Abren los domingos?", "No. Domingos: cerrado."),
+        ("¿Abren este sábado?", "Sábados: 8:00 a. m. a 1:00 p. m."),
+        ("¿Hoy sábado abren?", "Sábados: 8:00 a. m. a 1:00 p. m."),
+        ("Are you open on Saturdays?", "Sábados: 8:00 a. m. a 1:00 p. m."),
         ("¿A qué hora abren los sábados?", "Sábados: 8:00 a. m. a 1:00 p. m."),
         ("¿Cierran los sábados?", "Sábados: 8:00 a. m. a 1:00 p. m."),
         ("¿Abren los sábados por la tarde?", "Sábados: 8:00 a. m. a 1:00 p. m."),
@@ -187,7 +190,7 @@ def test_a_negative_sentence_is_an_answer(question: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["Precio por hora:\nPrecio por día:", "Precio por hora: ____\nPrecio por día: ____",
+    ["Precio por hora:\nPrecio por día:", "Precio por hora:\nHorario de atención", "Precio por hora: ____\nPrecio por día: ____",
      "Servicio Carro Moto", "Servicio — Precio por hora\nServicio — Precio por hora:",
      "¿Cuánto cuesta la hora?"],
 )  # fmt: skip
