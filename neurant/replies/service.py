@@ -46,7 +46,7 @@ from neurant.replies.queries import (
 from neurant.replies.queries import Reply as Reply  # the preview returns it as well
 from neurant.replies.requests import Said, open_request
 from neurant.texts import Language
-from neurant.understanding.kinds import REQUESTS
+from neurant.understanding.kinds import CARE, REQUESTS
 from neurant.understanding.turn import Embed, Part, Reading, Turn, read_turn
 
 GENERATOR = "extractive"
@@ -54,10 +54,8 @@ _MAX_ATTEMPTS = 5
 _LEASE = timedelta(seconds=20)
 _LISTEN = timedelta(seconds=1.5)
 _MAX_RETRY_SECONDS = 60.0
-# Turns for which a person is called, with the documents' advice if there is any.
-_CAREFUL = ("complaint", "emergency", "advice")
-_SURE = 0.9  # of a wish for advice, to call a person although the documents answer
-_REACHING = frozenset({*_CAREFUL, *REQUESTS})
+# Turns that end with a person; where there is none, the documents say how to reach the company.
+_REACHING = CARE | REQUESTS
 _HOW_TO_REACH: dict[Language, str] = {
     "es": "¿Cuál es el teléfono o el correo para contactarlos?",
     "en": "What is the phone number or e-mail address to contact you?",
@@ -241,7 +239,7 @@ async def understood(now: Situation, decision: Decision, embed: Embed) -> tuple[
     """
     turn = await read_turn(now.question or "", now.earlier, embed)
     if decision.request is None:
-        decision = react(now, turn.kind)
+        decision = react(now, turn.kind, turn.is_sure)
     if decision.kind in _REACHING and not now.hitl_enabled and decision.action == "retrieve":
         text = _HOW_TO_REACH[now.language]
         reach = Part(text, (Reading(text, await embed(text)),))
@@ -254,10 +252,11 @@ def respond(
 ) -> Reply:
     """Return the reply to a turn whose questions were searched."""
     found = _answers(findings, elapsed)
-    sure = turn.classified is not None and turn.classified.probability >= _SURE
-    if found and decision.kind == "advice" and not sure:
+    if found and decision.kind in ("advice", "identity") and not turn.is_sure:
         return found
-    if decision.kind in _CAREFUL:
+    if decision.kind == "identity":
+        return as_reply(react(now, "identity"), elapsed)
+    if decision.kind in CARE:
         said = with_care(now, decision.kind, turn.text, found.content if found else None)
         return replace(found or Reply(""), **_decided(said), processing_ms=elapsed)
     if decision.kind in REQUESTS and now.hitl_enabled:
