@@ -19,12 +19,11 @@ from neurant.replies.generate import ModelResult, Voice, Writer, find_writer, wr
 from neurant.replies.lookup import Finding, joined, look_up
 from neurant.replies.remember import completed
 from neurant.texts import Language
-from neurant.understanding.kinds import REQUESTS
+from neurant.understanding.kinds import CARE, REQUESTS
 from neurant.understanding.turn import Part, Prepare, Reading, Turn, read_turn
 
-# Turns for which a person is called, with the documents' advice if there is any.
-CAREFUL = ("complaint", "emergency", "advice")
-_REACHING = frozenset({*CAREFUL, *REQUESTS})
+# Turns that end with a person; where there is none, the documents say how to reach the company.
+_REACHING = CARE | REQUESTS
 _HOW_TO_REACH: dict[Language, str] = {
     "es": "¿Cuál es el teléfono o el correo para contactarlos?",
     "en": "What is the phone number or e-mail address to contact you?",
@@ -90,7 +89,7 @@ async def understood(
     """
     turn = await read_turn(question, now.earlier, prepare)
     if decision.request is None:
-        decision = react(now, turn.kind)
+        decision = react(now, turn.kind, turn.is_sure)
     if decision.kind in _REACHING and not now.hitl_enabled and decision.action == "retrieve":
         text = _HOW_TO_REACH[now.language]
         reach = Part(text, (Reading(text, await prepare(text)),))

@@ -165,12 +165,15 @@ def decide(now: Situation) -> Decision:
     return Decision("retrieve")
 
 
-def react(now: Situation, kind: Kind) -> Decision:
-    """Decide by the class of a message that ``decide`` left open; ``kind`` is a certain class."""
+def react(now: Situation, kind: Kind, is_sure: bool = True) -> Decision:
+    """Decide by the class of a message that ``decide`` left open; ``kind`` is a certain class.
+
+    ``is_sure``: the class is so likely that the documents need not be asked first.
+    """
     question = without_address(now.question or "")
     if kind in SMALL_TALK:
         return _small_talk(now, kind)
-    if kind == "identity":
+    if kind == "identity" and is_sure:
         return _plain_answer(now, "identity")
     if kind == "insult":
         return _plain_answer(now, "insult")

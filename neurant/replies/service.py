@@ -25,12 +25,13 @@ from neurant.knowledge.rank import Ranked
 from neurant.language_models.model import Use
 from neurant.language_models.service import LanguageModels, count
 from neurant.replies import queries
-from neurant.replies.consult import CAREFUL, consult
+from neurant.replies.consult import consult
 from neurant.replies.decide import (
     Decision,
     Situation,
     begin_request,
     decide,
+    react,
     with_care,
     without_answer,
 )
@@ -50,7 +51,7 @@ from neurant.replies.queries import Reply as Reply  # the preview returns it as 
 from neurant.replies.remember import established
 from neurant.replies.requests import Said, open_request
 from neurant.texts import Language
-from neurant.understanding.kinds import REQUESTS
+from neurant.understanding.kinds import CARE, REQUESTS
 from neurant.understanding.turn import Turn
 
 GENERATOR = "extractive"
@@ -59,7 +60,6 @@ _LEASE = timedelta(seconds=20)
 _TO_WRITE = timedelta(seconds=3)  # of the lease, after a language model's answer
 _LISTEN = timedelta(seconds=1.5)
 _MAX_RETRY_SECONDS = 60.0
-_SURE = 0.9  # of a wish for advice, to call a person although the documents answer
 
 log = get_logger(__name__)
 
@@ -291,10 +291,11 @@ def _response(
     now: Situation, decision: Decision, turn: Turn, findings: Sequence[Finding], elapsed: int
 ) -> Reply:
     found = _answers(findings, elapsed)
-    sure = turn.classified is not None and turn.classified.probability >= _SURE
-    if found and decision.kind == "advice" and not sure:
+    if found and decision.kind in ("advice", "identity") and not turn.is_sure:
         return found
-    if decision.kind in CAREFUL:
+    if decision.kind == "identity":
+        return as_reply(react(now, "identity"), elapsed)
+    if decision.kind in CARE:
         said = with_care(now, decision.kind, turn.text, found.content if found else None)
         return replace(found or Reply(""), **_decided(said), processing_ms=elapsed)
     if decision.kind in REQUESTS and now.hitl_enabled:

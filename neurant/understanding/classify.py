@@ -21,7 +21,7 @@ from struct import iter_unpack
 
 from neurant.knowledge.embed import MODEL
 from neurant.texts import LANGUAGES
-from neurant.understanding.kinds import KINDS, SMALL_TALK, Kind
+from neurant.understanding.kinds import CARE, KINDS, REQUESTS, SMALL_TALK, Kind
 from neurant.understanding.surface import form, places, plain
 
 _HERE = Path(__file__).parent
@@ -43,6 +43,13 @@ class Classified:
     def probability(self) -> float:
         """The probability of the likeliest class."""
         return self.probabilities[self.kind]
+
+    @property
+    def certainty(self) -> float:
+        """The probability of the likeliest class and of those that are treated like it."""
+        families = (SMALL_TALK, REQUESTS, CARE)
+        family = next((one for one in families if self.kind in one), frozenset({self.kind}))
+        return self.of(family)
 
     def of(self, kinds: frozenset[Kind]) -> float:
         """Return the probability that the turn belongs to one of ``kinds``."""

@@ -30,3 +30,5 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 SMALL_TALK: frozenset[Kind] = frozenset({"courtesy", "thanks", "farewell", "greeting", "reaction"})
 # Turns that ask the company to act.
 REQUESTS: frozenset[Kind] = frozenset({"book", "cancel", "move", "status", "order"})
+# Turns for which a person is called.
+CARE: frozenset[Kind] = frozenset({"complaint", "emergency", "advice"})

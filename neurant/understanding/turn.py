@@ -19,6 +19,8 @@ Prepare = Callable[[str], Awaitable[Prepared]]
 # A class acts before the search only if it is this likely. The classes that call a person or that
 # leave a question unsearched must be the surest.
 CERTAIN = 0.7
+# Where the documents may answer as well, a class acts against them only if it is this likely.
+SURE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,14 @@ class Turn:
     @property
     def kind(self) -> Kind:
         """The class that is certain; a question where none is."""
-        if self.classified is None or self.classified.probability < CERTAIN:
+        if self.classified is None or self.classified.certainty < CERTAIN:
             return "question"
         return self.classified.kind
+
+    @property
+    def is_sure(self) -> bool:
+        """True if the class is so likely that an answer of the documents changes nothing."""
+        return self.classified is not None and self.classified.certainty >= SURE
 
 
 async def read_turn(text: str, earlier: Sequence[str], prepare: Prepare) -> Turn:
@@ -72,7 +79,7 @@ async def read_turn(text: str, earlier: Sequence[str], prepare: Prepare) -> Turn
     if len(asked) == 1 and not _plainly_follows(bare):
         one = await prepared(asked[0])
         classified = classify(asked[0], one.vector)
-        if classified.kind != "question" and classified.probability >= CERTAIN:
+        if classified.kind != "question" and classified.certainty >= CERTAIN:
             return Turn(bare, classified, (Part(asked[0], (Reading(asked[0], one),)),))
     parts: list[Part] = []
     before = list(earlier)

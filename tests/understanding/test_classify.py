@@ -39,7 +39,7 @@ def of(message: str) -> Classified:
 
 def certain(message: str) -> Kind:
     found = of(message)
-    return found.kind if found.probability >= CERTAIN else "question"
+    return found.kind if found.certainty >= CERTAIN else "question"
 
 
 def test_the_model_is_fitted_on_the_examples_and_signals_of_today() -> None:
@@ -88,7 +88,7 @@ def test_a_certain_class_is_right_nineteen_times_of_twenty() -> None:
         of(text).kind == kind
         for kind, texts in HELD_OUT.items()
         for text in texts
-        if of(text).probability >= CERTAIN
+        if of(text).certainty >= CERTAIN
     ]
     assert sum(sure) / len(sure) >= 0.95
 
