@@ -15,7 +15,7 @@ from neurant.core.db.pool import Connection, fetch_one
 from neurant.knowledge.answer import judge
 from neurant.knowledge.search import Prepared, search_within
 from neurant.knowledge.spelling import Vocabulary
-from neurant.knowledge.vocabulary import bot_vocabulary
+from neurant.knowledge.vocabulary import vocabulary_for
 from neurant.replies.decide import Decision, Situation, decide, without_answer
 from neurant.replies.intent import language_of, small_talk
 from neurant.replies.service import answered
@@ -73,7 +73,7 @@ async def begin_preview(
     )
     assert around is not None  # noqa: S101 - the caller's own company
     now = _situation(bot, around, message, last_bot_text)
-    vocabulary = await bot_vocabulary(connection, bot.id)
+    vocabulary = await vocabulary_for(connection, bot.id, message)
     return Trial(bot, message, around, now, decide(now), vocabulary, started)
 
 
