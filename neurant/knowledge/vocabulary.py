@@ -8,7 +8,8 @@ from datetime import datetime
 from uuid import UUID
 
 from neurant.core.db.pool import Connection, fetch_all, fetch_one
-from neurant.knowledge.spelling import Vocabulary, vocabulary_of
+from neurant.knowledge.repair import is_plain
+from neurant.knowledge.spelling import NO_WORDS, Vocabulary, vocabulary_of
 
 _MAX_KEPT_CHARS = 1_500_000  # of all companies; a small company's documents have 10,000
 
@@ -38,6 +39,11 @@ class _Row:
 
 
 _kept: OrderedDict[tuple[UUID | None, UUID], tuple[_State, int, Vocabulary]] = OrderedDict()
+
+
+async def vocabulary_for(connection: Connection, chatbot_id: UUID, question: str) -> Vocabulary:
+    """Return the words that a repair of the question needs: mostly none, else a bot's words."""
+    return NO_WORDS if is_plain(question) else await bot_vocabulary(connection, chatbot_id)
 
 
 async def bot_vocabulary(connection: Connection, chatbot_id: UUID) -> Vocabulary:

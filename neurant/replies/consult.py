@@ -11,7 +11,10 @@ from uuid import UUID
 
 from neurant.core.db.pool import Pool
 from neurant.core.db.tenancy import ApiKey, Staff, Worker, tenant
-from neurant.knowledge.search import Prepared, prepared, vocabulary_for
+from neurant.knowledge.repair import is_plain
+from neurant.knowledge.search import Prepared, prepared
+from neurant.knowledge.spelling import NO_WORDS
+from neurant.knowledge.vocabulary import bot_vocabulary
 from neurant.language_models.client import Message
 from neurant.language_models.service import LanguageModels
 from neurant.replies.decide import Decision, Situation, react
@@ -61,7 +64,10 @@ async def consult(
     server. ``adjusted`` replaces instructions of the bot that are not saved.
     """
     question = completed(now.question or "", now.context)
-    vocabulary = await vocabulary_for(pool, principal, chatbot_id, question)
+    vocabulary = NO_WORDS
+    if not is_plain(question):  # most questions need no look at the documents' words
+        async with tenant(pool, principal) as connection:
+            vocabulary = await bot_vocabulary(connection, chatbot_id)
 
     async def prepare(text: str) -> Prepared:
         return await prepared(principal.company_id, text, vocabulary, of_customer=of_customer)

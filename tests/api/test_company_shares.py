@@ -16,6 +16,7 @@ import pytest
 
 from neurant.installation.embedded import Urls
 from neurant.knowledge import search
+from neurant.knowledge.spelling import NO_WORDS
 from tests.companies import Company
 from tests.console.people import PASSWORD
 from tests.console.running_web import serving, web_settings
@@ -89,9 +90,9 @@ async def test_a_question_of_another_company_takes_the_next_free_thread(
         return [0.0]
 
     monkeypatch.setattr(search, "embed_query", embed)
-    hogging = [asyncio.create_task(search.embedded(acme.id, "acme")) for _ in range(30)]
+    hogging = [asyncio.create_task(search.prepared(acme.id, "acme", NO_WORDS)) for _ in range(30)]
     await asyncio.sleep(0)
-    await search.embedded(rival.id, "rival")
+    await search.prepared(rival.id, "rival", NO_WORDS)
     await asyncio.gather(*hogging)
     assert order.index("rival") <= 4
 
@@ -109,15 +110,17 @@ async def test_a_company_that_asks_a_lot_leaves_the_prompt_threads_to_the_others
         return [0.0]
 
     monkeypatch.setattr(search, "embed_query", embed)
-    await search.embedded(acme.id, "acme 0", of_customer=True)
+    await search.prepared(acme.id, "acme 0", NO_WORDS, of_customer=True)
     hogging = [
-        asyncio.create_task(search.embedded(rival.id, f"rival {number}", of_customer=True))
+        asyncio.create_task(
+            search.prepared(rival.id, f"rival {number}", NO_WORDS, of_customer=True)
+        )
         for number in range(90)
     ]
     await asyncio.sleep(0)
     try:
         async with asyncio.timeout(10):  # every thread of the other company is busy
-            await search.embedded(acme.id, "acme 1", of_customer=True)
+            await search.prepared(acme.id, "acme 1", NO_WORDS, of_customer=True)
     finally:
         go_on.set()
     await asyncio.gather(*hogging)
@@ -137,13 +140,13 @@ async def test_a_short_question_does_not_wait_for_long_ones(
 
     monkeypatch.setattr(search, "embed_query", embed)
     hogging = [
-        asyncio.create_task(search.embedded(rival.id, "largo " * 600, of_customer=True))
+        asyncio.create_task(search.prepared(rival.id, "largo " * 600, NO_WORDS, of_customer=True))
         for _ in range(4)
     ]
     await asyncio.sleep(0)
     try:
         async with asyncio.timeout(10):
-            await search.embedded(acme.id, "¿Abren hoy?", of_customer=True)
+            await search.prepared(acme.id, "¿Abren hoy?", NO_WORDS, of_customer=True)
     finally:
         go_on.set()
     await asyncio.gather(*hogging)
@@ -158,9 +161,9 @@ async def test_long_questions_and_trials_give_way_to_short_questions_of_customer
 
     monkeypatch.setattr(search, "embed_query", embed)
     own = float(os.getpriority(os.PRIO_PROCESS, 0))
-    [prompt] = await search.embedded(acme.id, "¿Abren hoy?", of_customer=True)
-    [long] = await search.embedded(acme.id, "largo " * 600, of_customer=True)
-    [trial] = await search.embedded(acme.id, "¿Abren hoy?")
+    [prompt] = (await search.prepared(acme.id, "¿Abren hoy?", NO_WORDS, of_customer=True)).vector
+    [long] = (await search.prepared(acme.id, "largo " * 600, NO_WORDS, of_customer=True)).vector
+    [trial] = (await search.prepared(acme.id, "¿Abren hoy?", NO_WORDS)).vector
     assert own < prompt < long == trial
 
 

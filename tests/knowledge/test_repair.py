@@ -82,6 +82,7 @@ def test_only_changed_words_are_reported_and_mere_accents_are_not(acme: Vocabula
         "¿Cuánto cuesta la inscripción?",
         "¿Tienen clases de natación o de boxeo?",
         "¿Quién es Beyoncé?",
+        "¿Vino Klauz Roloff?",
         "¿Puedo congelarla tres meses?",
         "mi perro se llama Zumbo",
         "son 3 x 2 o 50k al mes",
@@ -136,6 +137,7 @@ def test_a_question_of_spanish_words_needs_no_look_at_the_documents() -> None:
     warm()
     assert is_plain("¿Cuánto cuesta una limpieza?")
     assert not is_plain("¿Cuánto cuesta una limpiesa?")
+    assert not is_plain("q cuesta una limpieza")
 
 
 def test_a_long_message_of_unknown_words_costs_little(acme: Vocabulary) -> None:

@@ -15,9 +15,9 @@ from neurant.installation.embedded import Urls
 from neurant.knowledge.answer import judge
 from neurant.knowledge.jobs import process_document
 from neurant.knowledge.rank import Found
-from neurant.knowledge.search import prepared, search_within, vocabulary_for
+from neurant.knowledge.search import prepared, search_within
 from neurant.knowledge.service import store_document
-from neurant.knowledge.vocabulary import bot_vocabulary
+from neurant.knowledge.vocabulary import bot_vocabulary, vocabulary_for
 from tests.companies import Company, make_company
 
 GYM = (
@@ -28,7 +28,8 @@ HOTEL = "La habitación con jacuzzi cuesta $320.000 por noche y trae desayuno.".
 
 async def search(pool: Pool, worker: Worker, chatbot_id: UUID, question: str) -> Found:
     """The passages for a question, as a reply finds them."""
-    words = await vocabulary_for(pool, worker, chatbot_id, question)
+    async with tenant(pool, worker) as connection:
+        words = await vocabulary_for(connection, chatbot_id, question)
     asked = await prepared(worker.company_id, question, words)
     async with tenant(pool, worker) as connection:
         return await search_within(connection, chatbot_id, asked)
