@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal
 
 from neurant.replies.intent import (
@@ -16,8 +15,8 @@ from neurant.replies.intent import (
 )
 from neurant.replies.remember import customer_name, without_introduction
 from neurant.replies.requests import Request, Said, open_request, stops
-from neurant.texts import LANGUAGES, Language, catalogue, in_tone
-from neurant.texts.address import ADDRESSES, STYLES, Manner, in_manner, manner
+from neurant.texts import Language, in_tone, wordings
+from neurant.texts.address import Manner, manner
 from neurant.understanding.addressing import asks_for_help, without_address
 from neurant.understanding.classify import Classified
 from neurant.understanding.details import Detail
@@ -311,23 +310,12 @@ def _to_person(now: Situation, request: Request | None) -> Decision:
 def _offered(now: Situation) -> bool:
     """Return whether the bot's last message offered a person."""
     last = now.last_bot_text
-    return bool(last) and (last == now.fallback or last in _wordings("insult_with_people"))
+    return bool(last) and (
+        last == now.fallback or last in wordings("replies", "insult_with_people")
+    )
 
 
 def _is_small_talk_of_bot(last: str | None) -> bool:
     return last is not None and any(
-        last in _wordings(name) for name in ("courtesy", "thanks", "farewell", "reaction")
-    )
-
-
-@lru_cache(maxsize=16)
-def _wordings(name: str) -> frozenset[str]:
-    """Return all wordings of a phrase without parameters, in every tone, manner and language."""
-    manners = [Manner(address=one, style=style) for one in ADDRESSES for style in (None, *STYLES)]
-    return frozenset(
-        in_manner(text, how)
-        for language in LANGUAGES
-        for key, text in catalogue(language).items()
-        if key.startswith("replies.") and key.endswith(f".{name}")
-        for how in manners
+        last in wordings("replies", name) for name in ("courtesy", "thanks", "farewell", "reaction")
     )

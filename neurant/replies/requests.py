@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import get_args
 
 from neurant.knowledge.words import fold
-from neurant.texts import LANGUAGES, catalogue
+from neurant.texts import wordings
 from neurant.understanding.details import NEEDED, Detail, missing, said
 from neurant.understanding.kinds import Kind
 
@@ -117,21 +116,7 @@ def _kind_of(first: Detail) -> Kind:
 
 def _asked_for(text: str) -> Detail | None:
     """Return the detail that the bot asks for at the end of a text."""
-    for detail, endings in _endings().items():
-        if text.rstrip().endswith(endings):
-            return detail
-    return None
-
-
-@lru_cache(maxsize=1)
-def _endings() -> dict[Detail, tuple[str, ...]]:
-    """Return all wordings of the questions for the details, in every tone and language."""
-    found: dict[Detail, tuple[str, ...]] = {}
-    for detail in _DETAILS:
-        found[detail] = tuple(
-            text
-            for language in LANGUAGES
-            for name, text in catalogue(language).items()
-            if name.startswith("replies.") and name.endswith(f".ask_{detail}")
-        )
-    return found
+    ending = text.rstrip()
+    return next(
+        (one for one in _DETAILS if ending.endswith(tuple(wordings("replies", f"ask_{one}")))), None
+    )

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from neurant.texts.address import Manner, in_manner
+from neurant.texts.address import ADDRESSES, STYLES, Manner, in_manner
 
 Language = Literal["es", "en"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -58,6 +58,22 @@ def in_tone(name: str, /, how: Manner, language: Language, **params: object) -> 
     template = catalogue(language).get(known) or catalogue("es")[known]
     said = in_manner(template, how)
     return said.format(**params) if params else said
+
+
+@lru_cache(maxsize=64)
+def wordings(section: str, name: str) -> frozenset[str]:
+    """Return all forms in which a bot may say ``section.name``, a text without parameters.
+
+    They differ by language, tone, form of address and style.
+    """
+    manners = [Manner(address=one, style=style) for one in ADDRESSES for style in (None, *STYLES)]
+    return frozenset(
+        in_manner(template, how)
+        for language in LANGUAGES
+        for key, template in catalogue(language).items()
+        if key.startswith(f"{section}.") and key.endswith(f".{name}")
+        for how in manners
+    )
 
 
 def preferred_language(accept_language: str | None) -> Language:

@@ -8,7 +8,8 @@ import pytest
 
 from neurant.replies.decide import Decision, Situation, decide, react
 from neurant.replies.requests import Said, open_request
-from neurant.texts import text
+from neurant.texts import in_tone
+from neurant.texts.address import ADDRESSES, Manner
 from neurant.understanding.details import said
 from neurant.understanding.kinds import Kind
 
@@ -29,19 +30,24 @@ QUIET = Situation(
 )
 
 
+def spoken(name: str, **params: object) -> str:
+    """A phrase of a bot that says tú."""
+    return in_tone(f"replies.{name}", Manner(), "es", **params)
+
+
 class Chat:
     """A conversation whose first message is of a known class."""
 
-    def __init__(self, kind: Kind, tone: str | None = None) -> None:
+    def __init__(self, kind: Kind, tone: str | None = None, address: str | None = None) -> None:
         self.kind = kind
-        self.tone = tone
+        self.tone, self.address = tone, address
         self.thread: list[Said] = []
 
     def says(self, message: str) -> Decision:
         last = next((one.text for one in reversed(self.thread) if one.by_bot), None)
         now = replace(
             QUIET, question=message, thread=list(self.thread), last_bot_text=last, tone=self.tone,
-            keywords=[],
+            address=self.address, keywords=[],
         )  # fmt: skip
         decision = decide(now)
         if decision.action == "retrieve" and decision.request is None:
@@ -55,10 +61,10 @@ class Chat:
 
 def test_the_missing_details_are_asked_for_one_at_a_time_and_handed_over_together() -> None:
     chat = Chat("book")
-    assert chat.says("quiero pedir una cita").content == text("replies.ask_service")
-    assert chat.says("limpieza dental").content == text("replies.ask_when")
-    assert chat.says("el martes a las 10").content == text("replies.ask_name")
-    assert chat.says("Ana Ruiz").content == text("replies.ask_contact")
+    assert chat.says("quiero pedir una cita").content == spoken("ask_service")
+    assert chat.says("limpieza dental").content == spoken("ask_when")
+    assert chat.says("el martes a las 10").content == spoken("ask_name")
+    assert chat.says("Ana Ruiz").content == spoken("ask_contact")
     done = chat.says("300 555 0123")
     assert (done.action, done.reason) == ("escalate", "request")
     for detail in (
@@ -96,7 +102,7 @@ def test_details_that_were_said_are_not_asked_for() -> None:
     ],
 )
 def test_each_kind_of_request_asks_for_what_it_needs(kind: Kind, message: str, asks: str) -> None:
-    assert Chat(kind).says(message).content == text(f"replies.{asks}")
+    assert Chat(kind).says(message).content == spoken(asks)
 
 
 def test_a_question_within_a_request_is_answered_and_the_request_goes_on() -> None:
@@ -105,8 +111,8 @@ def test_a_question_within_a_request_is_answered_and_the_request_goes_on() -> No
     asked = chat.says("¿cuánto cuesta la limpieza?")
     assert asked.action == "retrieve"
     assert asked.request is not None
-    chat.thread.append(Said(True, f"Cuesta $130.000.\n\n{text('replies.ask_when')}"))
-    assert chat.says("el lunes").content == text("replies.ask_name")
+    chat.thread.append(Said(True, f"Cuesta $130.000.\n\n{spoken('ask_when')}"))
+    assert chat.says("el lunes").content == spoken("ask_name")
     request = open_request(chat.thread)
     assert request is not None
     assert request.start == "quiero una cita de limpieza"
@@ -118,7 +124,7 @@ def test_a_request_can_be_given_up(message: str) -> None:
     chat = Chat("book")
     chat.says("quiero una cita")
     stopped = chat.says(message)
-    assert (stopped.action, stopped.content) == ("answer", text("replies.request_stopped"))
+    assert (stopped.action, stopped.content) == ("answer", spoken("request_stopped"))
     assert open_request(chat.thread) is None
 
 
@@ -134,13 +140,15 @@ def test_a_wish_for_a_person_within_a_request_hands_over_what_was_said() -> None
 def test_a_request_is_followed_in_every_tone() -> None:
     chat = Chat("cancel", tone="professional")
     chat.says("quiero cancelar mi cita del viernes")
-    assert chat.says("Ana Ruiz").content == text("replies.professional.ask_contact")
+    assert chat.says("Ana Ruiz").content == in_tone(
+        "replies.ask_contact", Manner("professional", "usted"), "es"
+    )
 
 
 def test_a_keyword_within_a_request_does_not_interrupt_it() -> None:
-    thread = [Said(False, "quiero reservar"), Said(True, text("replies.ask_service"))]
+    thread = [Said(False, "quiero reservar"), Said(True, spoken("ask_service"))]
     now = replace(QUIET, question="una cita de limpieza", thread=thread)
-    assert decide(now).content == text("replies.ask_when")
+    assert decide(now).content == spoken("ask_when")
 
 
 def test_without_people_nothing_is_asked_that_nobody_would_read() -> None:
@@ -162,3 +170,14 @@ def test_without_people_nothing_is_asked_that_nobody_would_read() -> None:
 )
 def test_details_are_found_in_a_message(message: str, detail: str, found: str | None) -> None:
     assert said(message, detail) == found
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("tone", ["friendly", "professional"])
+def test_a_request_goes_on_in_every_form_of_address(tone: str, address: str) -> None:
+    chat = Chat("cancel", tone, address)
+    assert chat.says("quiero cancelar mi reserva").action == "answer"
+    assert chat.says("la del viernes").action == "answer"
+    assert chat.says("Ana Ruiz").action == "answer"
+    handed = chat.says("310 555 0101")
+    assert (handed.action, handed.reason) == ("escalate", "request")
