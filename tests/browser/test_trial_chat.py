@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from neurant.texts import text
 from tests.companies import Company
 from tests.console.people import PASSWORD
+from tests.support.phrases import spoken
 
 pytestmark = pytest.mark.browser
 pytest_plugins = ("tests.console.running_web",)
@@ -44,9 +44,9 @@ def test_the_trial_chat_collects_a_request_over_several_messages(
     page.locator("#settings [name=system_prompt]").fill("Responde con los documentos.")
     thread = page.locator("#trial-thread")
     for message, answer in (
-        ("quiero reservar un turno para mañana", text("replies.ask_service")),
-        ("lavado de cortinas", text("replies.ask_name")),
-        ("Ana Ruiz", text("replies.ask_contact")),
+        ("quiero reservar un turno para mañana", spoken("ask_service")),
+        ("lavado de cortinas", spoken("ask_name")),
+        ("Ana Ruiz", spoken("ask_contact")),
         ("300 555 0123", "lavado de cortinas"),
     ):
         page.locator("#trial-form textarea").fill(message)

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from neurant.installation.embedded import Urls
-from neurant.texts import text
 from tests.companies import Company
+from tests.support.phrases import spoken
 
 pytest_plugins = ("tests.console.running_web",)
 PATH = "/v1/chatbots"
@@ -450,7 +450,7 @@ def test_a_preview_follows_the_messages_before_it_as_a_real_reply_does(
             {"sender": "customer", "text": message},
             {"sender": "bot", "text": answer["text"]},
         ]
-    assert said == [text(f"replies.ask_{one}") for one in ("service", "name", "contact")]
+    assert said == [spoken(f"ask_{one}") for one in ("service", "name", "contact")]
     done = client.post(
         f"{PATH}/{bot}/preview", json={"message": "300 555 0123", "earlier": earlier}
     ).json()
@@ -480,14 +480,14 @@ def test_the_trial_chat_remembers_what_was_said_in_it(sign_in: SignIn, acme: Com
     first = client.post(
         f"{page}/trial", data={"message": 'quiero reservar un turno "ya"'}, headers=origin
     )
-    asked = text("replies.ask_service")
+    asked = spoken("ask_service")
     assert asked in first.text
     assert 'value="customer:quiero reservar un turno &#34;ya&#34;"' in first.text
     carried = {"earlier": ["customer:quiero reservar un turno", f"bot:{asked}", "nobody:x", "bot:"]}
     second = client.post(
         f"{page}/trial", data={"message": "lavado de cortinas", **carried}, headers=origin
     )
-    assert text("replies.ask_when") in second.text
+    assert spoken("ask_when") in second.text
 
 
 def test_a_preview_out_of_hours_tells_when_people_are_back(

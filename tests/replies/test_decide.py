@@ -10,9 +10,9 @@ from neurant.replies.decide import Situation, decide, react, with_care, without_
 from neurant.replies.queries import MessageRow
 from neurant.replies.requests import Said
 from neurant.replies.service import thread_before, unanswered
-from neurant.texts import text
 from neurant.understanding.classify import Classified
 from neurant.understanding.kinds import KINDS, Kind
+from tests.support.phrases import spoken
 
 QUESTION = "¿Cuánto cuesta una limpieza?"
 ASKED = Situation(
@@ -187,7 +187,7 @@ def test_a_courtesy_gets_a_short_reply_and_nobody_is_called(kind: Kind) -> None:
 
 
 def test_a_courtesy_after_the_answer_to_a_courtesy_gets_silence() -> None:
-    again = replace(ASKED, question="vale", last_bot_text=text("replies.courtesy"))
+    again = replace(ASKED, question="vale", last_bot_text=spoken("courtesy"))
     assert react(again, "courtesy").action == "none"
 
 
@@ -216,9 +216,9 @@ def test_complaint_emergency_and_advice_call_a_person_with_a_fitting_sentence(
     assert react(ASKED, kind).kind == kind
     called = with_care(ASKED, kind, "me duele mucho", "Ven a Chapinero.")
     assert (called.action, called.reason) == ("escalate", reason)
-    assert called.content == f"{text(f'replies.{kind}')}\n\nVen a Chapinero."
+    assert called.content == f"{spoken(kind)}\n\nVen a Chapinero."
     alone = with_care(replace(ASKED, hitl_enabled=False), kind, "me duele mucho", None)
-    assert (alone.action, alone.content) == ("answer", text(f"replies.{kind}_alone"))
+    assert (alone.action, alone.content) == ("answer", spoken(f"{kind}_alone"))
 
 
 def test_what_is_off_the_subject_is_declined_and_nobody_is_called() -> None:
@@ -237,7 +237,7 @@ def test_a_likely_courtesy_without_an_answer_calls_nobody_but_a_likely_question_
 def test_a_place_or_a_contact_gets_a_short_answer() -> None:
     for kind in ("location", "contact"):
         decision = decide(replace(ASKED, question="", attachment=kind))
-        assert (decision.action, decision.content) == ("answer", text(f"replies.{kind}"))
+        assert (decision.action, decision.content) == ("answer", spoken(kind))
 
 
 def test_the_command_for_the_menu_is_answered_and_calls_nobody() -> None:

@@ -12,6 +12,7 @@ from neurant.texts import in_tone
 from neurant.texts.address import ADDRESSES, Manner
 from neurant.understanding.details import said
 from neurant.understanding.kinds import Kind
+from tests.support.phrases import spoken
 
 QUIET = Situation(
     company_name="Los Cedros",
@@ -28,11 +29,6 @@ QUIET = Situation(
     last_bot_text=None,
     language="es",
 )
-
-
-def spoken(name: str, **params: object) -> str:
-    """A phrase of a bot that says tú."""
-    return in_tone(f"replies.{name}", Manner(), "es", **params)
 
 
 class Chat:

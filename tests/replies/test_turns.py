@@ -11,8 +11,8 @@ from neurant.core.db.pool import make_pool
 from neurant.core.realtime import Hub
 from neurant.replies import queries
 from neurant.replies.service import reply
-from neurant.texts import text
 from tests.companies import Company
+from tests.support.phrases import spoken
 from tests.support.platform import taught, teach, working
 from tests.support.stage import Stage
 
@@ -100,7 +100,7 @@ async def test_a_follow_up_is_answered_with_the_question_before_it(laundry: Stag
 
 async def test_courtesies_after_an_answer_call_nobody(laundry: Stage) -> None:
     await ask(laundry, "¿Abren los sábados?")
-    assert await ask(laundry, "listo pues") == text("replies.courtesy")
+    assert await ask(laundry, "listo pues") == spoken("courtesy")
     assert await ask(laundry, "jajaja") == ""
     assert await ask(laundry, "👍") == ""
     assert await laundry.rows("select count(*) from reply_requests") == [(0,)]
@@ -108,10 +108,10 @@ async def test_courtesies_after_an_answer_call_nobody(laundry: Stage) -> None:
 
 
 async def test_a_request_is_handed_over_once_with_all_its_details(laundry: Stage) -> None:
-    assert await ask(laundry, "quiero reservar un turno") == text("replies.ask_service")
-    assert await ask(laundry, "lavado de cortinas") == text("replies.ask_when")
-    assert await ask(laundry, "el viernes a las 10") == text("replies.ask_name")
-    assert await ask(laundry, "Ana Ruiz") == text("replies.ask_contact")
+    assert await ask(laundry, "quiero reservar un turno") == spoken("ask_service")
+    assert await ask(laundry, "lavado de cortinas") == spoken("ask_when")
+    assert await ask(laundry, "el viernes a las 10") == spoken("ask_name")
+    assert await ask(laundry, "Ana Ruiz") == spoken("ask_contact")
     assert await takeovers(laundry) == []
     await ask(laundry, "300 555 0123")
     [(reason, detail)] = await takeovers(laundry)
@@ -131,7 +131,7 @@ async def test_a_complaint_and_an_emergency_call_a_person_who_sees_which(
     laundry: Stage, message: str, reason: str
 ) -> None:
     said = await ask(laundry, message)
-    assert said.startswith(text(f"replies.{reason}"))
+    assert said.startswith(spoken(reason))
     assert await takeovers(laundry) == [(reason, message)]
 
 
@@ -143,7 +143,7 @@ async def test_a_location_gets_a_short_answer_and_is_no_question(laundry: Stage)
     )
     await laundry.peer.push(laundry.acme_token, update.model_copy(update={"message": place}))
     await answered(laundry)
-    assert await bot_texts(laundry, laundry.acme) == [text("replies.location")]
+    assert await bot_texts(laundry, laundry.acme) == [spoken("location")]
     assert await takeovers(laundry) == []
 
 
