@@ -362,7 +362,9 @@ class PreviewEarlier(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     sender: Literal["customer", "bot"] = Field(description="Who wrote it: customer or bot")
-    text: Annotated[Text, Field(min_length=1, max_length=5000)] = Field(description="Its text")
+    text: Annotated[Text, Field(min_length=1, max_length=5000)] = Field(
+        description="Text of the message"
+    )
 
 
 class PreviewIn(BaseModel):

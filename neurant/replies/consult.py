@@ -81,7 +81,7 @@ async def consult(
     if writer is None:
         return Consulted(decision, turn, findings)
     whole = joined(turn.text, findings)
-    result = await _say(adjusted(writer), now, whole)
+    result = await _say(adjusted(writer), now, turn.text, whole)
     return Consulted(decision, turn, _with_result(findings, whole, result), result)
 
 
@@ -103,7 +103,7 @@ async def understood(
     return decision, turn
 
 
-async def _say(writer: Writer, now: Situation, whole: Finding) -> ModelResult | None:
+async def _say(writer: Writer, now: Situation, asked: str, whole: Finding) -> ModelResult | None:
     voice = Voice(
         bot_name=now.bot_name,
         company_name=now.company_name,
@@ -115,7 +115,7 @@ async def _say(writer: Writer, now: Situation, whole: Finding) -> ModelResult | 
     )
     earlier = [Message("assistant" if one.by_bot else "user", one.text) for one in now.thread]
     verdict = whole.verdict
-    return await write(writer, voice, earlier, whole.searched, whole.ranked, verdict.confidence)
+    return await write(writer, voice, earlier, asked, whole.ranked, verdict.confidence)
 
 
 def _with_result(

@@ -8,8 +8,11 @@ from uuid import UUID
 
 from neurant.core.db.pool import Connection
 from neurant.knowledge.answer import Answer, Verdict, judge
+from neurant.knowledge.passage import read_question
 from neurant.knowledge.rank import Found, Ranked
 from neurant.knowledge.search import search_within
+from neurant.knowledge.words import likeness, stems
+from neurant.understanding.context import follow_up
 from neurant.understanding.turn import Part, Reading, Turn
 
 # A follow-up that is completed with its context is preferred to the bare words, unless these answer
@@ -40,16 +43,35 @@ async def look_up(connection: Connection, chatbot_id: UUID, turn: Turn) -> tuple
 
 
 def better(part: Part, trials: Sequence[tuple[Reading, Sequence[Ranked]]]) -> Finding:
-    """Return the finding of the reading that the documents answer best."""
+    """Return the finding of the reading that the documents answer best.
+
+    A reading that completes a whole question counts only if its answer has a word of the question
+    itself: the context alone does not answer.
+    """
     found = [
         Finding(part.asked, reading.text, ranked, judge(reading.text, ranked))
         for reading, ranked in trials
     ]
-    first, *others = found
+    first, *others = [one for one in found if _has_own_words(one)] or found[-1:]
     for other in others:
         if (other.verdict.confidence or 0.0) > (first.verdict.confidence or 0.0) + _PREFERENCE:
             first = other
     return first
+
+
+def _has_own_words(finding: Finding) -> bool:
+    answer = finding.verdict.answer
+    if answer is None or finding.asked == finding.searched or follow_up(finding.asked):
+        return True
+    own = read_question(finding.asked).stems
+    cited = {source.chunk_id for source in answer.sources}
+    headings = [
+        f"{one.candidate.document} {one.candidate.section_title or ''}"
+        for one in finding.ranked
+        if one.candidate.chunk_id in cited
+    ]
+    words = frozenset(stems("\n".join([answer.text, *headings])))
+    return not own or any(likeness(stem, words) > 0 for stem in own)
 
 
 def joined(asked: str, findings: Sequence[Finding]) -> Finding:

@@ -354,7 +354,7 @@ def _as_query(finding: Finding, elapsed: int) -> KnowledgeQuery:
     ]
     results = len(finding.ranked) if finding.verdict.answer else 0
     nearest = max(similarities, default=None)
-    return KnowledgeQuery(finding.searched, results, nearest, finding.verdict.confidence, elapsed)
+    return KnowledgeQuery(finding.asked, results, nearest, finding.verdict.confidence, elapsed)
 
 
 def answered(found: Answer, ranked: Sequence[Ranked], elapsed: int) -> Reply:

@@ -105,27 +105,27 @@ async def test_a_company_that_asks_a_lot_leaves_the_prompt_threads_to_the_others
     def embed(question: str) -> list[float]:
         threads[question] = threading.current_thread().name
         going.release()
-        if question.startswith("rival"):
+        if question.startswith("mañana"):
             go_on.wait(20)
         return [0.0]
 
     monkeypatch.setattr(search, "embed_query", embed)
-    await search.prepared(acme.id, "acme 0", NO_WORDS, of_customer=True)
+    await search.prepared(acme.id, "hola", NO_WORDS, of_customer=True)
     hogging = [
         asyncio.create_task(
-            search.prepared(rival.id, f"rival {number}", NO_WORDS, of_customer=True)
+            search.prepared(rival.id, f"mañana {number}", NO_WORDS, of_customer=True)
         )
         for number in range(90)
     ]
     await asyncio.sleep(0)
     try:
         async with asyncio.timeout(10):  # every thread of the other company is busy
-            await search.prepared(acme.id, "acme 1", NO_WORDS, of_customer=True)
+            await search.prepared(acme.id, "¿abren hoy?", NO_WORDS, of_customer=True)
     finally:
         go_on.set()
     await asyncio.gather(*hogging)
-    assert "patient" not in threads["acme 1"]
-    assert "patient" in threads["rival 89"]
+    assert "patient" not in threads["¿abren hoy?"]
+    assert "patient" in threads["mañana 89"]
 
 
 async def test_a_short_question_does_not_wait_for_long_ones(

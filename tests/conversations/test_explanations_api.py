@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 import psycopg
 
+from neurant.knowledge.answer import THRESHOLD
 from tests.companies import Company
 from tests.conversations.api_support import converse, every, other_bot, say, unknown_like
 
@@ -23,7 +24,7 @@ WHY: dict[str, Any] = {
     "question": "¿Cuánto vale la piscina?",
     "repaired": [{"written": "kuanto", "read": "cuánto"}],
     "confidence": 0.31,
-    "threshold": 0.5,
+    "threshold": THRESHOLD,
     "passages": [
         {
             "chunk_id": str(uuid.uuid4()), "document": "Tarifas del hotel", "page": 2,
@@ -127,7 +128,7 @@ def test_a_preview_says_why_in_the_language_of_the_reader(
 
     nothing = why("¿Cuánto cuesta el viaje a Marte?")
     assert (nothing["reason"], nothing["confidence"], nothing["threshold"]) == (
-        "nothing_found", None, 0.5,
+        "nothing_found", None, THRESHOLD,
     )  # fmt: skip
     assert nothing["summary"].startswith("No document is about this.")
     declined = why("quiero hablar con una persona", hitl_triggers=["no_answer"])

@@ -167,12 +167,13 @@ def test_a_branch_that_the_question_names_is_said_alone_and_by_its_name() -> Non
         ("¿Abren los domingos?", "No. Domingos: cerrado."),
         ("¿Abren este sábado?", "Sábados: 8:00 a. m. a 1:00 p. m."),
         ("¿Hoy sábado abren?", "Sábados: 8:00 a. m. a 1:00 p. m."),
-        ("Are you open on Saturdays?", "Sábados: 8:00 a. m. a 1:00 p. m."),
+        ("Are you open on Saturdays?",
+         "Our document is in Spanish and says:\nSábados: 8:00 a. m. a 1:00 p. m."),
         ("¿A qué hora abren los sábados?", "Sábados: 8:00 a. m. a 1:00 p. m."),
         ("¿Cierran los sábados?", "Sábados: 8:00 a. m. a 1:00 p. m."),
         ("¿Abren los sábados por la tarde?", "Sábados: 8:00 a. m. a 1:00 p. m."),
     ],
-)
+)  # fmt: skip
 def test_yes_and_no_are_said_only_where_they_are_certain(question: str, text: str) -> None:
     assert ask(question, HOURS).text == text
 

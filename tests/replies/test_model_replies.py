@@ -208,10 +208,10 @@ async def test_after_three_outages_the_endpoint_is_left_alone_for_a_while(
 async def test_a_question_that_the_model_declines_is_not_answered(
     desk: Asking, scripted: ModelServer
 ) -> None:
-    """Off-topic: the model finds no answer in the passages, so nothing is quoted either."""
+    """The model finds no answer in the passages, so nothing is quoted either."""
     set_model(desk.urls.admin, desk.acme, scripted)
     scripted.usual = Say("SIN_RESPUESTA")
-    told = await desk.ask(desk.acme, "Escríbeme un poema sobre la limpieza dental")
+    told = await desk.ask(desk.acme, "¿La limpieza dental sirve para la caries?")
     assert "130.000" not in told["content"]
     assert told["knowledge_sources"] == []
     assert desk.rows("select reason from hitl_sessions") == [{"reason": "no_answer"}]
