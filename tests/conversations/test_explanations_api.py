@@ -56,7 +56,7 @@ def test_the_explanation_of_a_message_is_returned_with_a_sentence(
     sentence = told.pop("summary")
     assert told == WHY | {"keyword": None}
     assert "31 %" in sentence
-    assert "50 %" in sentence
+    assert "55 %" in sentence
     assert "pasó la conversación a una persona" in sentence
     english = client.get(path, headers={"accept-language": "en"}).json()["summary"]
     assert "handed the conversation over" in english
