@@ -5,25 +5,10 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 Kind = Literal[
-    "courtesy",
-    "thanks",
-    "farewell",
-    "greeting",
-    "reaction",
-    "identity",
-    "person",
-    "complaint",
-    "emergency",
-    "advice",
-    "book",
-    "cancel",
-    "move",
-    "status",
-    "order",
-    "insult",
-    "offtopic",
+    "courtesy", "thanks", "farewell", "greeting", "reaction", "identity", "person", "complaint",
+    "emergency", "advice", "book", "cancel", "move", "status", "order", "insult", "offtopic",
     "question",
-]
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # Turns that ask nothing: a short reply is fitting, and nobody is called.
