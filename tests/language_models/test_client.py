@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import httpx
-import openai
 import pytest
 from pydantic import SecretStr
 
@@ -357,6 +356,7 @@ async def test_the_openai_package_reads_the_scripted_server_as_we_do(
     client: httpx.AsyncClient, server: ModelServer, streamed: bool
 ) -> None:
     """An independent client agrees about the protocol that the scripted server speaks."""
+    openai = pytest.importorskip("openai", reason="the openai package is not installed")
     server.usual = Say("Cuesta $90.000 [1].", usage=(12, 7), tools=(("sumar", '{"a": 1}'),))
     ours = await ask(client, server, streamed=streamed)
     async with openai.AsyncOpenAI(base_url=server.url, api_key=KEY, max_retries=0) as peer:
