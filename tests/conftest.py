@@ -37,14 +37,13 @@ from tests.support.skips import (  # noqa: F401  hooks of pytest
 migrate = mutation.mutated(migrate_only)
 
 # Tests may lose their database in a power cut, and need room: their own writers connect beside the
-# web process of the session, whose pool keeps what it once opened. They open a connection for most
-# statements, so the hashing of a login is short. Nothing else differs from what users get.
+# web process of the session, whose pool keeps what it once opened. Nothing else differs from what
+# users get.
 FAST = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "120",
-    "scram_iterations": "1",
 }
 
 
@@ -153,6 +152,14 @@ def urls(server: RunningServer, data_dir: Path) -> Urls:
     secret = read_secrets(data_dir)
     migrate(server.urls.admin)
     set_login_passwords(server.urls.admin, app=secret.app_password, jobs=secret.jobs_password)
+    passwords = {"neurant_app": secret.app_password, "neurant_jobs": secret.jobs_password}
+    with psycopg.connect(server.urls.admin) as admin:
+        # Tests open a connection for most statements, so the hashing of a login is short.
+        admin.execute("set scram_iterations = 1")
+        for role, password in passwords.items():
+            admin.execute(
+                sql.SQL("alter role {} password {}").format(sql.Identifier(role), password)
+            )
     return server.urls
 
 
@@ -182,6 +189,7 @@ def _forget_attempts(admin: psycopg.Connection) -> None:
         " select sha256(convert_to(concat_ws('|', kind, 'address', '127.0.0.1'), 'UTF8'))"
         " from unnest('{password,sign_up,reset,sso}'::text[]) kind)"
     )
+    admin.execute("delete from private.attempts where address = '127.0.0.1'")
 
 
 @pytest.fixture

@@ -7,10 +7,13 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from neurant.core.logs import configure_logging
+from neurant.core.settings import Settings
 from neurant.installation.embedded import Urls
 from neurant.replies import service
 from neurant.replies.service import GENERATOR
@@ -272,13 +275,14 @@ async def test_no_log_line_repeats_the_key_the_prompt_or_the_answer(
     desk: Asking,
     scripted: ModelServer,
     capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    folder: Path,
 ) -> None:
+    configure_logging(Settings(data_dir=folder), "worker")  # an earlier test may have changed it
     set_model(desk.urls.admin, desk.acme, scripted)
     for bad in (Refuse(401), Raw(b"nonsense"), Say("La limpieza secreta cuesta $99.000 [1].")):
         scripted.usual = bad
         await desk.ask(desk.acme, QUESTION)
-    told = "".join([*capfd.readouterr(), caplog.text])
+    told = "".join(capfd.readouterr())
     assert "language_model_fell_back" in told
     for secret in ("130.000", "limpieza", "PASAJE", "Responde."):
         assert secret not in told
