@@ -278,8 +278,9 @@ def respond(
     now: Situation, decision: Decision, turn: Turn, findings: Sequence[Finding], elapsed: int
 ) -> Reply:
     """Return the reply to a turn whose questions were searched, with its explanation."""
-    written = _response(now, decision, turn, findings, elapsed)
     whole = joined(turn.text, findings)
+    unknown = [one.asked for one in findings if one.verdict.answer is None]
+    written = _response(now, decision, turn, whole, unknown, elapsed)
     kind = "question" if written.by in ("documents", "no_answer") else written.by
     explanation = explained_search(
         written.action, whole.searched, whole.ranked, whole.verdict, turn=kind
@@ -288,9 +289,16 @@ def respond(
 
 
 def _response(
-    now: Situation, decision: Decision, turn: Turn, findings: Sequence[Finding], elapsed: int
+    now: Situation,
+    decision: Decision,
+    turn: Turn,
+    whole: Finding,
+    unknown: Sequence[str],
+    elapsed: int,
 ) -> Reply:
-    found = _answers(findings, elapsed)
+    """Return the reply to ``whole``, the findings as one; ``unknown`` questions have no answer."""
+    answer, confidence = whole.verdict.answer, whole.verdict.confidence
+    found = answered(answer, whole.ranked, elapsed) if answer is not None else None
     if found and decision.kind in ("advice", "identity") and not turn.is_sure:
         return found
     if decision.kind == "identity":
@@ -304,14 +312,14 @@ def _response(
         known = found.content if found else None
         content = "\n\n".join(filter(None, (now.say("request_alone"), known)))
         return replace(found or Reply(""), action="answer", content=content, by="request")
-    unknown = [one.asked for one in findings if one.verdict.answer is None]
     said = without_answer(now, turn.text, turn.classified)
     if decision.request is not None and decision.request.waits_for is not None:
         again = now.say(f"ask_{decision.request.waits_for}")
         content = f"{found.content if found else now.say('not_found')}\n\n{again}"
         return replace(found or Reply(""), action="answer", content=content, by="request")
     if found is None:
-        return replace(as_reply(said, elapsed), confidence=_confidence(findings))
+        rounded = None if confidence is None else round(confidence, 2)
+        return replace(as_reply(said, elapsed), confidence=rounded)
     if not unknown:
         return found
     partly = [now.say("partly_found", question=question) for question in unknown]
@@ -320,32 +328,6 @@ def _response(
         detail = "\n".join(unknown)[:500]
         return replace(found, action="escalate", content=content, reason="no_answer", detail=detail)
     return replace(found, content=content)
-
-
-def _answers(findings: Sequence[Finding], elapsed: int) -> Reply | None:
-    """Join the answers to the questions of a turn, each text and source once; None without any."""
-    replies = [
-        answered(one.verdict.answer, one.ranked, elapsed)
-        for one in findings
-        if one.verdict.answer is not None
-    ]
-    if not replies:
-        return None
-    texts = dict.fromkeys(one.content or "" for one in replies)
-    sources = {(s["chunk_id"], s["quote"]): s for one in replies for s in one.sources}
-    confidence = min(one.confidence or 0.0 for one in replies)
-    return replace(
-        replies[0],
-        content="\n\n".join(texts),
-        sources=list(sources.values()),
-        confidence=confidence,
-    )
-
-
-def _confidence(findings: Sequence[Finding]) -> float | None:
-    """Return the confidence of a refusal: that of the likeliest answer that was not given."""
-    known = [one.verdict.confidence for one in findings if one.verdict.confidence is not None]
-    return round(max(known), 2) if known else None
 
 
 def _as_query(finding: Finding, elapsed: int) -> KnowledgeQuery:
